@@ -1,0 +1,1 @@
+"""Brings what is observed of projects to what people desire."""

@@ -1,0 +1,1 @@
+"""Devbox: what client, gateway, controller, node agent and agent share, and the command line."""

@@ -1,0 +1,1 @@
+"""Where the shared code touches the world: links, settings, tasks, registry, containerd."""

@@ -1,0 +1,89 @@
+"""Saves and releases: the upper as image layers, pushed."""
+
+import enum
+
+import msgspec
+
+
+class SaveReason(enum.StrEnum):
+    """Why a save was made."""
+
+    ASKED = "asked"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    REMOVED = "removed"
+    AUTOSAVE = "autosave"
+    RELEASE = "release"
+    RECOVERY = "recovery"
+    """Of an older generation, from a node that came back; never the head."""
+
+
+class SaveStep(enum.StrEnum):
+    """How far a save came. `docs/architecture.md` draws the moves from `SAVE_MOVES`."""
+
+    INTENT = "intent"
+    """Somebody wants it; durable."""
+    WRITTEN = "written"
+    """Layers and config are in the registry; no manifest names them yet."""
+    PUSHED = "pushed"
+    """The manifest is in the registry."""
+    RECORDED = "recorded"
+    """The controller knows it. Only now may disk be given back."""
+    FAILED = "failed"
+    """It will be tried again; the upper is kept."""
+    DROPPED = "dropped"
+    """Joined with a newer save of the same upper, or its project was deleted."""
+
+
+SAVE_MOVES: dict[SaveStep, frozenset[SaveStep]] = {
+    SaveStep.INTENT: frozenset({SaveStep.WRITTEN, SaveStep.FAILED, SaveStep.DROPPED}),
+    SaveStep.WRITTEN: frozenset({SaveStep.PUSHED, SaveStep.FAILED, SaveStep.DROPPED}),
+    SaveStep.PUSHED: frozenset({SaveStep.RECORDED, SaveStep.DROPPED}),
+    SaveStep.FAILED: frozenset({SaveStep.INTENT, SaveStep.DROPPED}),
+    SaveStep.RECORDED: frozenset(),
+    SaveStep.DROPPED: frozenset(),
+}
+
+
+class Save(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One save, in progress or done. Ordered by (generation, seq), never by clock."""
+
+    project_uid: str
+    seq: int
+    """Counted per project by the node's journal."""
+    generation: int
+    reason: SaveReason
+    step: SaveStep
+    order_id: str = ""
+    """Of the order that asked for it; empty when the shim or the clock did."""
+    digest: str = ""
+    """Of the image's manifest, once pushed."""
+    layers: int = 0
+    """Above the runtime."""
+    new_bytes: int = 0
+    """Compressed bytes that this save added to the registry."""
+    total_bytes: int = 0
+    """Compressed bytes of all its layers above the runtime."""
+    done_bytes: int = 0
+    """Read from the upper so far, while in progress."""
+    expected_bytes: int = 0
+    """To be read from the upper, as far as known."""
+    started_at: float = 0.0
+    """Unix seconds."""
+    duration_s: float = 0.0
+    frozen_ms: float = 0.0
+    """How long a running box stood still for it."""
+    note: str = ""
+    """What a person should know of it: an error, or that it is consistent per file only."""
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A save with a version and notes. Never changes."""
+
+    project_uid: str
+    version: str
+    notes: str
+    save_seq: int
+    digest: str
+    total_bytes: int
+    created_at: float

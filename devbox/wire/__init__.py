@@ -1,0 +1,1 @@
+"""The conversation between client and agent: frames, streams, sessions. Sans-I/O and pure."""

@@ -1,0 +1,1 @@
+"""The one door: HTTP API and websocket tunnels. Keeps no state."""

@@ -1,0 +1,1 @@
+"""The program inside the box: init, and the services a stream may ask for."""

@@ -1,0 +1,1 @@
+"""The program on every node: commit-shim, saver, disk collector."""
