@@ -1,0 +1,1 @@
+"""Figures beside the best peer, in one run. `make bench` prints them."""
