@@ -1,0 +1,193 @@
+"""What people and scripts see: results on stdout, everything else on stderr.
+
+Owns tables, JSON, progress and errors on the screen. Knows no command and no gateway. Rich is
+imported only when a terminal shows a table or progress.
+"""
+
+import enum
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from devbox.model.errors import DevboxError
+
+
+class Output(enum.StrEnum):
+    """How results are written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Report = Callable[..., None]
+"""`report(text, fraction=None)`: how far a long step is; a fraction is 0 to 1."""
+
+
+def colourful(stream: Any) -> bool:
+    """Whether a stream is a terminal that wants colour (https://no-color.org)."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+
+
+class Screen:
+    """Where one command writes."""
+
+    def __init__(self, output: Output = Output.TABLE, *, quiet: bool = False) -> None:
+        self.output = output
+        self.quiet = quiet
+        self._goes_on = ""
+
+    @property
+    def as_json(self) -> bool:
+        """Whether results are JSON."""
+        return self.output is Output.JSON
+
+    def say(self, text: str = "") -> None:
+        """A result for people; nothing when results are JSON."""
+        if not self.as_json:
+            print(text, flush=True)
+
+    def note(self, text: str) -> None:
+        """A remark beside the result."""
+        if not self.quiet and not self.as_json:
+            print(text, file=sys.stderr, flush=True)
+
+    def answer(self, value: Any) -> None:
+        """A result for scripts: a struct, or what JSON knows; nothing for people."""
+        if self.as_json:
+            import msgspec
+
+            print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), flush=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Rows for people. A column whose name begins with '>' stands to the right."""
+        if self.as_json:
+            return
+        if sys.stdout.isatty():
+            _rich_table(columns, rows)
+        else:
+            _plain_table(columns, rows)
+
+    @contextmanager
+    def goes_on(self, text: str) -> Iterator[None]:
+        """While this holds, Ctrl-C ends the command with `text`: what is safe, what goes on."""
+        before, self._goes_on = self._goes_on, text
+        yield
+        self._goes_on = before
+
+    def interrupted(self) -> None:
+        """Say that the person ended the command."""
+        print(f"\nInterrupted. {self._goes_on}".rstrip(), file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Report]:
+        """Show how far a long step is."""
+        if self.quiet or self.as_json:
+            yield _silent
+        elif sys.stderr.isatty():
+            with _rich_progress(title) as report:
+                yield report
+        else:
+            yield _plain_progress(title)
+
+
+def fail(error: "DevboxError", *, as_json: bool) -> None:
+    """Write an error: one sentence of what happened, one of what is safe and what to do."""
+    if as_json:
+        body = {"code": error.code, "message": error.message, "hint": error.hint}
+        print(json.dumps(body, indent=2), file=sys.stderr, flush=True)
+        return
+    red, reset = ("\x1b[1;31m", "\x1b[0m") if colourful(sys.stderr) else ("", "")
+    print(f"{red}error:{reset} {error.message}", file=sys.stderr)
+    if error.hint:
+        print(error.hint, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _silent(text: str, fraction: float | None = None) -> None:
+    del text, fraction
+
+
+def _plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    right = [name.startswith(">") for name in columns]
+    lines = [[name.lstrip(">").upper() for name in columns], *[list(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+    sys.stdout.flush()
+
+
+def _rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(
+            name.lstrip(">").upper(), justify="right" if name.startswith(">") else "left"
+        )
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+_STYLES = {
+    "running": "green",
+    "ready": "green",
+    "recorded": "green",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "preparing": "yellow",
+    "building": "yellow",
+    "backing-off": "red",
+    "failed": "red",
+    "stopped": "dim",
+    "known": "dim",
+}
+"""Colours of states; everything else is plain."""
+
+
+@contextmanager
+def _rich_progress(title: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    class Bar(BarColumn):
+        def render(self, task: Any) -> Any:
+            return super().render(task) if task.total is not None else ""
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(24), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=None)
+
+        def report(text: str, fraction: float | None = None) -> None:
+            progress.update(
+                task,
+                description=f"{title}: {text}" if text else title,
+                total=None if fraction is None else 1.0,
+                completed=fraction or 0.0,
+            )
+
+        yield report
+
+
+def _plain_progress(title: str) -> Report:
+    """One line per change of text, and per quarter of a fraction."""
+    last: list[tuple[str, int]] = []
+
+    def report(text: str, fraction: float | None = None) -> None:
+        step = (text, -1 if fraction is None else int(fraction * 4))
+        if last != [step]:
+            last[:] = [step]
+            done = "" if fraction is None else f" ({fraction:.0%})"
+            print(f"{title}: {text}{done}", file=sys.stderr, flush=True)
+
+    return report
