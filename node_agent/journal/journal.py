@@ -100,6 +100,13 @@ class Journal:
                 ),
             )
 
+    def count_upper(self, project_uid: str, size: int) -> None:
+        """The last save counted so many bytes in the upper."""
+        with self._change() as database:
+            database.execute(
+                "UPDATE uppers SET bytes = ? WHERE project_uid = ?", (size, project_uid)
+            )
+
     def forget_upper(self, project_uid: str) -> None:
         """The upper's directory is gone."""
         with self._change() as database:

@@ -1,0 +1,166 @@
+"""Carries the controller's orders out. Hearing an order twice does no harm."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from devbox.edge.tasks import Tasks
+from devbox.model.errors import DevboxError, Unavailable
+from devbox.model.nodes import (
+    AskOrders,
+    AutosaveRule,
+    BuildOrder,
+    DropOrder,
+    NodeOrders,
+    Orders,
+    PrepareOrder,
+)
+from devbox.model.runtimes import Runtime, RuntimeState
+from node_agent.agent.parts import Containers, RuntimeBuilder, SaveWriter, UpperKeeper
+from node_agent.agent.reporting import Reporting
+from node_agent.agent.saving import Saving
+from node_agent.journal import Journal
+
+_log = structlog.get_logger()
+_POLL_S = 20.0
+_RETRY_S = 1.0
+_BASE_TAG = "base"
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The rooms that the orders need."""
+
+    writer: SaveWriter
+    uppers: UpperKeeper
+    containers: Containers
+    builder: RuntimeBuilder
+
+
+class Ordered:
+    """Owns the work that orders start: one task per key."""
+
+    def __init__(
+        self, journal: Journal, parts: Parts, saving: Saving, reporting: Reporting
+    ) -> None:
+        self._journal = journal
+        self._parts = parts
+        self._saving = saving
+        self._reporting = reporting
+        self._working: set[str] = set()
+        self._done: set[str] = set()
+        self._tasks = Tasks("orders")
+        self.autosaves: tuple[AutosaveRule, ...] = ()
+
+    async def run(self, node: str, controller: NodeOrders) -> None:
+        """Pull orders until cancelled."""
+        revision = 0
+        try:
+            while True:
+                try:
+                    ask = AskOrders(node=node, revision=revision, wait_s=_POLL_S)
+                    orders = await controller.orders(ask)
+                except DevboxError as error:
+                    _log.warning("no_orders", error=error.message)
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                revision = orders.revision
+                self.take(orders)
+        finally:
+            await self._tasks.close()
+
+    def take(self, orders: Orders) -> None:
+        """Start what is not started yet."""
+        self.autosaves = orders.autosaves
+        for rule in orders.autosaves:
+            self._saving.remember(rule.project_uid, rule.when_busy)
+        for order in orders.saves:
+            self._saving.remember(order.project_uid, order.when_busy)
+            self._journal.take_order(order, time.time())
+        if orders.saves:
+            self._saving.kick()
+            self._reporting.changed()
+        for drop in orders.drops:
+            self._once(f"drop/{drop.project_uid}", partial(self._drop, drop))
+        for prepare in orders.prepares:
+            key = f"prepare/{prepare.project_uid}/{prepare.image.digest}"
+            self._once(key, partial(self._prepare, prepare))
+        for build in orders.builds:
+            self._once(f"build/{build.name}/{build.attempt}", partial(self._build, build))
+        for uid in orders.collectable:
+            self._once(f"collect/{uid}", partial(self._collect, uid), again=True)
+
+    def _once(
+        self, key: str, work: Callable[[], Coroutine[Any, Any, None]], *, again: bool = False
+    ) -> None:
+        if key in self._working or key in self._done:
+            return
+        self._working.add(key)
+        self._tasks.start(self._until_done(key, work, again=again), key)
+
+    async def _until_done(
+        self, key: str, work: Callable[[], Coroutine[Any, Any, None]], *, again: bool
+    ) -> None:
+        try:
+            while True:
+                try:
+                    await work()
+                    break
+                except (DevboxError, OSError) as error:
+                    _log.warning("order_failed", order=key, error=str(error))
+                    await asyncio.sleep(_RETRY_S)
+            if not again:
+                self._done.add(key)
+        finally:
+            self._working.discard(key)
+
+    async def _drop(self, order: DropOrder) -> None:
+        uid = order.project_uid
+        await self._saving.stop(uid)
+        if await self._runs(uid):
+            raise Unavailable("the project's box still runs")
+        await self._parts.uppers.remove(uid)
+        await self._parts.writer.drop(uid)
+        await self._parts.containers.forget_images(f"projects/{uid}")
+        self._journal.forget_project(uid)
+        self._reporting.dropped(uid)
+
+    async def _runs(self, uid: str) -> bool:
+        live = await self._parts.containers.live()
+        return any(live.get(box.container_id) for box in self._journal.boxes_of_project(uid))
+
+    async def _prepare(self, order: PrepareOrder) -> None:
+        repository = f"projects/{order.project_uid}"
+        image = await self._parts.writer.copy(order.image, repository, _BASE_TAG)
+        self._reporting.prepared(order.project_uid, image)
+
+    async def _build(self, order: BuildOrder) -> None:
+        runtime = Runtime(name=order.name, source=order.source, state=RuntimeState.BUILDING)
+
+        def progress(part: float, message: str) -> None:
+            self._reporting.runtime(
+                msgspec.structs.replace(runtime, progress=part, message=message)
+            )
+
+        try:
+            built = await self._parts.builder.build(order, progress)
+        except DevboxError as error:
+            _log.warning("build_failed", runtime=order.name, error=error.message)
+            said = f"{error.message}. {error.hint}".strip()
+            built = msgspec.structs.replace(runtime, state=RuntimeState.FAILED, message=said)
+        self._reporting.runtime(built)
+
+    async def _collect(self, uid: str) -> None:
+        """Give the disk of an upper back; only what is recorded, and only while nobody uses it."""
+        upper, last = self._journal.upper(uid), self._journal.last_recorded(uid)
+        if upper is None or upper.dirty or last is None or last.save.generation < upper.generation:
+            return
+        if self._journal.open_saves(uid) or self._journal.boxes_of_project(uid):
+            return
+        await self._parts.uppers.remove(uid)
+        self._journal.forget_upper(uid)
+        self._reporting.changed()

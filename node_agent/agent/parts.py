@@ -1,0 +1,89 @@
+"""What the loop asks of the other rooms. Each is implemented once and faked in the loop's tests."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from devbox.model.nodes import BuildOrder
+from devbox.model.projects import Image, WhenBusy
+from devbox.model.runtimes import Runtime
+from devbox.model.saves import SaveStep
+from node_agent.journal import Upper
+
+Progress = Callable[[int, int], None]
+"""(bytes done, bytes expected)."""
+
+
+class SaveWork(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is needed to save one upper."""
+
+    upper: Upper
+    seq: int
+    tags: tuple[str, ...]
+    cgroup: Path | None
+    """Of the running box; None when no process writes."""
+    when_busy: WhenBusy
+
+
+class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a save made."""
+
+    image: Image
+    changed: bool
+    """False: the upper is as the last save left it, and `image` is that save's."""
+    layers: int
+    new_bytes: int
+    total_bytes: int
+    upper_bytes: int
+    frozen_ms: float = 0.0
+    note: str = ""
+
+
+class SaveWriter(Protocol):
+    """Writes uppers into the registry."""
+
+    async def save(
+        self, work: SaveWork, on_step: Callable[[SaveStep], None], progress: Progress
+    ) -> SavedImage:
+        """Write and push. Tells WRITTEN once all blobs are in the registry, before the manifest."""
+
+    async def tag(self, image: Image, tags: tuple[str, ...]) -> None:
+        """Give an image in the registry further tags."""
+
+    async def copy(self, image: Image, repository: str, tag: str) -> Image:
+        """Have the image in another repository too."""
+
+    async def drop(self, project_uid: str) -> None:
+        """Remove all that a project has in the registry, and its index."""
+
+
+class UpperKeeper(Protocol):
+    """Removes uppers."""
+
+    async def remove(self, project_uid: str) -> None:
+        """Remove the project's upper. Returns once its name is free."""
+
+
+class Containers(Protocol):
+    """What containerd runs."""
+
+    async def live(self) -> Mapping[str, bool]:
+        """Container id -> its processes run. Raises Unavailable when containerd is down."""
+
+    async def cgroup(self, container_id: str) -> Path | None:
+        """The directory that freezes the container; None when it does not run."""
+
+    async def forget_images(self, repository: str) -> None:
+        """Remove containerd's images of a repository."""
+
+
+class RuntimeBuilder(Protocol):
+    """Makes runtimes."""
+
+    async def known(self) -> list[Runtime]:
+        """All that this node can build, READY where the registry has it."""
+
+    async def build(self, order: BuildOrder, progress: Callable[[float, str], None]) -> Runtime:
+        """Build or pull. Raises DevboxError with a sentence for people."""

@@ -1,0 +1,222 @@
+"""Makes the saves that the journal wants, one per upper at a time, a few at once."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from devbox.edge.tasks import Tasks
+from devbox.model.errors import DevboxError
+from devbox.model.nodes import AutosaveRule
+from devbox.model.projects import WhenBusy
+from devbox.model.saves import SaveReason, SaveStep
+from node_agent.agent.parts import Containers, SavedImage, SaveWork, SaveWriter
+from node_agent.agent.planning import autosaves_due, plan, retry_delay, unchanged_is_nothing
+from node_agent.journal import Journal, PendingSave, Upper
+
+_log = structlog.get_logger()
+_AT_ONCE = 2
+_PROGRESS_EVERY_S = 0.3
+_AUTOSAVE_LOOK_S = 5.0
+
+
+class Saving:
+    """Owns the running saves. `changed` is called when there is news for the controller."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        writer: SaveWriter,
+        containers: Containers,
+        changed: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._writer = writer
+        self._containers = containers
+        self._changed = changed
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._when_busy: dict[str, WhenBusy] = {}
+        self._tasks = Tasks("saving")
+
+    def kick(self) -> None:
+        """The journal may want a save."""
+        self._wake.set()
+
+    def remember(self, project_uid: str, when_busy: WhenBusy) -> None:
+        """What the project chose for saves that find it too busy."""
+        self._when_busy[project_uid] = when_busy
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                wake_at = self._step()
+                wait_s = None if wake_at is None else max(0.0, wake_at - time.time())
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            await self._tasks.close()
+
+    def _step(self) -> float | None:
+        rows = self._journal.open_saves()
+        room = _AT_ONCE - len(self._running)
+        todo = plan(rows, busy=self._running.keys(), room=room, now=time.time())
+        for row in todo.drop:
+            if row.save.project_uid not in self._running:
+                self._move(row, SaveStep.DROPPED, note="a newer save holds the same files")
+        for row in todo.begin:
+            uid = row.save.project_uid
+            self._running[uid] = self._tasks.start(self._make(row), f"{uid}/{row.save.seq}")
+        return todo.wake_at
+
+    async def _make(self, row: PendingSave) -> None:
+        uid, seq = row.save.project_uid, row.save.seq
+        started = time.clock_gettime(time.CLOCK_BOOTTIME)
+        try:
+            if row.save.step is SaveStep.FAILED:
+                self._move(row, SaveStep.INTENT)
+            upper = self._journal.upper(uid)
+            if upper is None:
+                await self._save_without_upper(row)
+            else:
+                saved = await self._write(row, upper)
+                took = time.clock_gettime(time.CLOCK_BOOTTIME) - started
+                self._finish(row, saved, round(took, 3))
+        except (DevboxError, OSError) as error:
+            self._failed(row, error)
+        finally:
+            self._running.pop(uid, None)
+            self._changed()
+            self._wake.set()
+        _log.info("save_ended", project=uid, seq=seq)
+
+    async def _write(self, row: PendingSave, upper: Upper) -> SavedImage:
+        uid, seq = row.save.project_uid, row.save.seq
+        self._journal.begin(uid)
+        work = SaveWork(
+            upper=upper,
+            seq=seq,
+            tags=row.tags,
+            cgroup=await self._cgroup(uid),
+            when_busy=self._when_busy.get(uid, WhenBusy.RETRY),
+        )
+
+        def on_step(step: SaveStep) -> None:
+            if step is SaveStep.WRITTEN:
+                self._move(row, step)
+
+        return await self._writer.save(work, on_step, self._meter(row))
+
+    async def _cgroup(self, uid: str) -> Path | None:
+        for box in self._journal.boxes_of_project(uid):
+            if box.may_write and (path := await self._containers.cgroup(box.container_id)):
+                return path
+        return None
+
+    async def _save_without_upper(self, row: PendingSave) -> None:
+        """The head is the newest state there is: only its tags may be new."""
+        last = self._journal.last_recorded(row.save.project_uid)
+        if last is None or last.image is None:
+            sentence = "this node keeps no files of the project, and no save of it"
+            if row.save.order_id:
+                self._journal.add_news("refused", row.save.order_id, sentence.encode())
+            self._move(row, SaveStep.DROPPED, note=sentence)
+            return
+        await self._writer.tag(last.image, row.tags)
+        saved = SavedImage(
+            image=last.image,
+            changed=False,
+            layers=last.save.layers,
+            new_bytes=0,
+            total_bytes=last.save.total_bytes,
+            upper_bytes=0,
+        )
+        self._finish(row, saved, 0.0)
+
+    def _finish(self, row: PendingSave, saved: SavedImage, took_s: float) -> None:
+        uid, seq = row.save.project_uid, row.save.seq
+        if saved.upper_bytes:
+            self._journal.count_upper(uid, saved.upper_bytes)
+        if not saved.changed and unchanged_is_nothing(row.save.reason):
+            self._move(row, SaveStep.DROPPED, note="nothing changed since the save before")
+            return
+        now = self._journal.save(uid, seq)
+        if now is not None and now.save.step is SaveStep.INTENT:
+            self._move(row, SaveStep.WRITTEN)
+        self._journal.move(
+            uid,
+            seq,
+            SaveStep.PUSHED,
+            image=saved.image,
+            digest=saved.image.digest,
+            layers=saved.layers,
+            new_bytes=saved.new_bytes,
+            total_bytes=saved.total_bytes,
+            frozen_ms=saved.frozen_ms,
+            duration_s=took_s,
+            note=saved.note,
+        )
+
+    def _failed(self, row: PendingSave, error: DevboxError | OSError) -> None:
+        said = error.message if isinstance(error, DevboxError) else str(error)
+        again_s = retry_delay(row.attempts)
+        note = f"{said}; the files are kept on the node, next try in {again_s:.0f} s"
+        _log.warning("save_failed", project=row.save.project_uid, seq=row.save.seq, error=said)
+        self._journal.fail(
+            row.save.project_uid, row.save.seq, note=note, retry_at=time.time() + again_s
+        )
+
+    def _move(self, row: PendingSave, step: SaveStep, note: str = "") -> None:
+        self._journal.move(row.save.project_uid, row.save.seq, step, note=note)
+        self._changed()
+
+    def _meter(self, row: PendingSave) -> Callable[[int, int], None]:
+        next_at = 0.0
+
+        def progress(done: int, expected: int) -> None:
+            nonlocal next_at
+            now = time.monotonic()
+            if now < next_at:
+                return
+            next_at = now + _PROGRESS_EVERY_S
+            self._journal.tell(
+                row.save.project_uid, row.save.seq, done_bytes=done, expected_bytes=expected
+            )
+            self._changed()
+
+        return progress
+
+    async def stop(self, project_uid: str) -> None:
+        """End the project's running save, if any: the project is being deleted."""
+        task = self._running.get(project_uid)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def autosave(
+    journal: Journal, rules: Callable[[], Sequence[AutosaveRule]], wanted: Callable[[], None]
+) -> None:
+    """Want a save of every running project whose minutes are over. Until cancelled."""
+    last: dict[str, float] = {}
+    while True:
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        current = rules()
+        due, last = autosaves_due(current, last, now)
+        for rule in due:
+            seq = journal.want_save(
+                rule.project_uid,
+                generation=rule.generation,
+                reason=SaveReason.AUTOSAVE,
+                now=time.time(),
+            )
+            if seq is not None:
+                wanted()
+        await asyncio.sleep(_AUTOSAVE_LOOK_S)

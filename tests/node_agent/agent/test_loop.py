@@ -1,0 +1,313 @@
+"""The loop, with fakes of the other rooms: what is ordered is made, told, and survives."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from devbox.edge.tasks import Tasks
+from devbox.model.errors import Unavailable
+from devbox.model.nodes import (
+    AskOrders,
+    BoxKey,
+    BoxRecord,
+    BuildOrder,
+    DropOrder,
+    NodeOrders,
+    Orders,
+    PrepareOrder,
+    Report,
+    SaveOrder,
+)
+from devbox.model.orchestrator import Nothing
+from devbox.model.projects import Image, WhenBusy
+from devbox.model.runtimes import Runtime, RuntimeState
+from devbox.model.saves import Save, SaveReason, SaveStep
+from node_agent.agent.observing import observe
+from node_agent.agent.orders import Ordered, Parts
+from node_agent.agent.parts import Progress, SavedImage, SaveWork
+from node_agent.agent.reporting import Reporting
+from node_agent.agent.saving import Saving
+from node_agent.journal import Box, Journal, Upper
+
+IMAGE = Image(repository="runtimes/python", digest="sha256:" + "a" * 64, architecture="amd64")
+MADE = msgspec.structs.replace(IMAGE, repository="projects/p1", digest="sha256:" + "c" * 64)
+UPPER = Upper(
+    project_uid="p1", path="/u/p1/fs", image=IMAGE, chain_id="x", generation=1, dirty=False
+)
+
+
+class Controller(NodeOrders):
+    """Gives orders and keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.orders_now = Orders(revision=1)
+        self.changed = asyncio.Event()
+        self.reports: list[Report] = []
+        self.heard = asyncio.Condition()
+        self.down = False
+
+    async def box(self, request: BoxKey) -> BoxRecord:
+        raise NotImplementedError
+
+    async def orders(self, request: AskOrders) -> Orders:
+        if request.revision == self.orders_now.revision:
+            self.changed.clear()
+            await self.changed.wait()
+        return self.orders_now
+
+    def order(self, **facts: object) -> None:
+        self.orders_now = msgspec.structs.replace(
+            Orders(revision=self.orders_now.revision + 1), **facts
+        )
+        self.changed.set()
+
+    async def report(self, request: Report) -> Nothing:
+        if self.down:
+            raise Unavailable("the controller does not answer")
+        async with self.heard:
+            self.reports.append(request)
+            self.heard.notify_all()
+        return Nothing()
+
+    async def until(self, seen: Callable[[Report], bool]) -> Report:
+        async with asyncio.timeout(10), self.heard:
+            while True:
+                for report in self.reports:
+                    if seen(report):
+                        return report
+                await self.heard.wait()
+
+
+class Rooms:
+    """Writer, uppers, containers and builder that note what they are asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.running: dict[str, bool] = {}
+        self.broken = 0
+        self.unchanged = False
+
+    async def save(
+        self, work: SaveWork, on_step: Callable[[SaveStep], None], progress: Progress
+    ) -> SavedImage:
+        self.asked.append(f"save {work.seq} {work.cgroup}")
+        if self.broken:
+            self.broken -= 1
+            raise Unavailable("the registry is down")
+        progress(1, 2)
+        if not self.unchanged:
+            on_step(SaveStep.WRITTEN)
+        return SavedImage(
+            image=MADE,
+            changed=not self.unchanged,
+            layers=1,
+            new_bytes=5,
+            total_bytes=5,
+            upper_bytes=7,
+        )
+
+    async def tag(self, image: Image, tags: tuple[str, ...]) -> None:
+        self.asked.append(f"tag {image.digest[7:9]} {tags}")
+
+    async def copy(self, image: Image, repository: str, tag: str) -> Image:
+        self.asked.append(f"copy {repository} {tag}")
+        return msgspec.structs.replace(image, repository=repository)
+
+    async def drop(self, project_uid: str) -> None:
+        self.asked.append(f"drop {project_uid}")
+
+    async def remove(self, project_uid: str) -> None:
+        self.asked.append(f"remove {project_uid}")
+
+    async def live(self) -> Mapping[str, bool]:
+        return self.running
+
+    async def cgroup(self, container_id: str) -> Path | None:
+        return Path("/cg") / container_id if self.running.get(container_id) else None
+
+    async def forget_images(self, repository: str) -> None:
+        self.asked.append(f"forget {repository}")
+
+    async def known(self) -> list[Runtime]:
+        return []
+
+    async def build(self, order: BuildOrder, progress: Callable[[float, str], None]) -> Runtime:
+        progress(0.5, "half")
+        if order.name == "bad":
+            raise Unavailable("no package source answers", "Try again")
+        return Runtime(name=order.name, source=order.source, state=RuntimeState.READY, image=IMAGE)
+
+
+class Node:
+    """The loop with its fakes."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.controller = Controller()
+        self.rooms = Rooms()
+        self.reporting = Reporting("n1", journal, self.controller)
+        self.saving = Saving(journal, self.rooms, self.rooms, self.reporting.changed)
+        parts = Parts(
+            writer=self.rooms, uppers=self.rooms, containers=self.rooms, builder=self.rooms
+        )
+        self.ordered = Ordered(journal, parts, self.saving, self.reporting)
+
+    async def saved(self, seq: int, step: SaveStep) -> Save:
+        def seen(report: Report) -> bool:
+            return any(s.seq == seq and s.step is step for s in report.saves)
+
+        report = await self.controller.until(seen)
+        return next(s for s in report.saves if s.seq == seq and s.step is step)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    journal = Journal.open(tmp_path / "journal.db")
+    made = Node(journal)
+    async with Tasks("node") as tasks:
+        tasks.start(made.saving.run(), "saving", vital=True)
+        tasks.start(made.reporting.run(), "reporting", vital=True)
+        tasks.start(made.ordered.run("n1", made.controller), "orders", vital=True)
+        yield made
+    assert tasks.error is None
+    journal.close()
+
+
+def save_order(order_id: str, tags: tuple[str, ...] = ()) -> SaveOrder:
+    return SaveOrder(
+        order_id=order_id,
+        project_uid="p1",
+        generation=1,
+        reason=SaveReason.ASKED,
+        when_busy=WhenBusy.RETRY,
+        tags=tags,
+    )
+
+
+async def test_an_order_becomes_a_recorded_save(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.rooms.running["c1"] = True
+    node.controller.order(saves=(save_order("o1"),))
+    save = await node.saved(1, SaveStep.RECORDED)
+    assert (save.order_id, save.digest, save.new_bytes) == ("o1", MADE.digest, 5)
+    assert node.rooms.asked == ["save 1 /cg/c1"]
+    pushed = await node.controller.until(lambda report: bool(report.images))
+    assert pushed.images == (("p1", 1, MADE),)
+
+
+async def test_the_shims_save_is_made_and_what_did_not_change_is_no_save(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.journal.box_ended("c1")
+    node.journal.want_save("p1", generation=1, reason=SaveReason.STOPPED, now=1.0)
+    node.saving.kick()
+    await node.saved(1, SaveStep.RECORDED)
+    upper = node.journal.upper("p1")
+    assert upper is not None
+    assert (upper.dirty, upper.bytes) == (False, 7)
+    node.rooms.unchanged = True
+    node.journal.link_box(Box("c2", "s2", "pod2", "p1", 2))
+    node.journal.want_save("p1", generation=2, reason=SaveReason.STOPPED, now=2.0)
+    node.saving.kick()
+    assert "nothing changed" in (await node.saved(2, SaveStep.DROPPED)).note
+
+
+async def test_a_registry_that_is_down_costs_a_try_and_no_file(node: Node) -> None:
+    node.rooms.broken = 1
+    node.journal.put_upper(UPPER)
+    node.controller.order(saves=(save_order("o1"),))
+    failed = await node.saved(1, SaveStep.FAILED)
+    assert "registry is down; the files are kept" in failed.note
+    assert (await node.saved(1, SaveStep.RECORDED)).digest == MADE.digest
+
+
+async def test_without_an_upper_the_head_gets_the_tags_or_the_order_is_refused(node: Node) -> None:
+    node.controller.order(saves=(save_order("o1"),))
+    report = await node.controller.until(lambda report: bool(report.refused))
+    assert report.refused == (("o1", "this node keeps no files of the project, and no save of it"),)
+    node.journal.put_upper(UPPER)
+    node.controller.order(saves=(save_order("o2"),))
+    await node.saved(2, SaveStep.RECORDED)
+    node.journal.forget_upper("p1")
+    node.controller.order(saves=(save_order("o3", ("release-v1",)),))
+    assert (await node.saved(3, SaveStep.RECORDED)).digest == MADE.digest
+    assert node.rooms.asked[-1] == "tag cc ('release-v1',)"
+
+
+async def test_a_controller_that_is_away_hears_everything_later(node: Node) -> None:
+    node.controller.down = True
+    node.journal.put_upper(UPPER)
+    node.journal.take_order(save_order("o1"), 1.0)
+    node.saving.kick()
+    await asyncio.sleep(0)
+    node.controller.down = False
+    await node.saved(1, SaveStep.RECORDED)
+
+
+async def test_drop_waits_for_the_box_then_leaves_nothing(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.controller.order(drops=(DropOrder(project_uid="p1"),))
+    report = await node.controller.until(lambda report: bool(report.dropped))
+    assert report.dropped == ("p1",)
+    assert node.rooms.asked == ["remove p1", "drop p1", "forget projects/p1"]
+    assert node.journal.uppers() == []
+
+
+async def test_prepare_and_build(node: Node) -> None:
+    node.controller.order(
+        prepares=(PrepareOrder(project_uid="p1", image=IMAGE),),
+        builds=(
+            BuildOrder(name="good", source="built-in", attempt=1),
+            BuildOrder(name="bad", source="built-in", attempt=1),
+        ),
+    )
+    prepared = await node.controller.until(lambda report: bool(report.prepared))
+    assert prepared.prepared[0][1].repository == "projects/p1"
+
+    def told(name: str, state: RuntimeState) -> Callable[[Report], bool]:
+        return lambda report: any(r.name == name and r.state is state for r in report.runtimes)
+
+    await node.controller.until(told("good", RuntimeState.READY))
+    report = await node.controller.until(told("bad", RuntimeState.FAILED))
+    failed = next(r for r in report.runtimes if r.name == "bad")
+    assert failed.message == "no package source answers. Try again"
+
+
+async def test_only_what_is_recorded_and_unused_is_given_back(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.controller.order(collectable=("p1",))
+    node.journal.take_order(save_order("o1"), 1.0)
+    node.saving.kick()
+    await node.saved(1, SaveStep.RECORDED)
+    node.ordered.take(msgspec.structs.replace(node.controller.orders_now, collectable=("p1",)))
+    node.journal.box_ended("c1")
+    node.journal.forget_box("c1")
+    node.journal.take_order(save_order("o2"), 1.0)
+    node.saving.kick()
+    await node.saved(2, SaveStep.RECORDED)
+    assert not any(asked.startswith("remove") for asked in node.rooms.asked)
+    node.controller.reports.clear()
+    node.controller.order(collectable=("p1",))
+    await node.controller.until(lambda report: report.uppers == ())
+    assert node.rooms.asked[-1] == "remove p1"
+
+
+def test_what_ended_behind_everybodys_back_is_saved(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal.db")
+    journal.put_upper(UPPER)
+    journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    assert not observe(journal, {"c1": True}, 1.0)
+    assert observe(journal, {"c1": False}, 1.0)
+    assert not observe(journal, {"c1": False}, 1.0)
+    (row,) = journal.open_saves()
+    assert row.save.reason is SaveReason.CRASHED
+    assert journal.boxes() != []
+    assert not observe(journal, {}, 1.0)
+    assert journal.boxes() == []
+    journal.close()
