@@ -1,0 +1,3 @@
+"""Fixtures that more than one package's tests use."""
+
+pytest_plugins = ["tests.support.containerd"]
