@@ -1,0 +1,60 @@
+"""What containerd runs, as the loop asks for it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from devbox.edge.containerd.client import Containerd
+from devbox.edge.containerd.proto import tasks_pb2
+from devbox.model.errors import NotFound
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_ENDED = {tasks_pb2.STOPPED, tasks_pb2.UNKNOWN}
+
+
+class ContainerdView:
+    """Reads containers and tasks; removes images of deleted projects."""
+
+    def __init__(self, containerd: Containerd, registry_host: str) -> None:
+        self._containerd = containerd
+        self._registry_host = registry_host
+
+    async def live(self) -> Mapping[str, bool]:
+        """Container id -> its processes run."""
+        found = {container.id: False for container in await self._containerd.containers()}
+        for task in await self._containerd.tasks():
+            found[task.id] = task.status not in _ENDED
+        return found
+
+    async def cgroup(self, container_id: str) -> Path | None:
+        """The directory that freezes the container; None when it does not run."""
+        try:
+            task = await self._containerd.task(container_id)
+        except NotFound:
+            return None
+        if task.status in _ENDED:
+            return None
+        try:
+            text = Path(f"/proc/{task.pid}/cgroup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return freezer(text)
+
+    async def forget_images(self, repository: str) -> None:
+        """Remove containerd's image records of a repository."""
+        prefixes = (f"{self._registry_host}/{repository}@", f"{self._registry_host}/{repository}:")
+        for image in await self._containerd.images():
+            if image.name.startswith(prefixes):
+                await self._containerd.delete_image(image.name)
+
+
+def freezer(text: str) -> Path | None:
+    """The freezer's directory by /proc/PID/cgroup (cgroups(7)); version 1 before version 2."""
+    unified: Path | None = None
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "freezer" in controllers.split(","):
+            return _CGROUPS / "freezer" / path.lstrip("/")
+        if not controllers:
+            root = _CGROUPS / "unified" if (_CGROUPS / "unified").is_dir() else _CGROUPS
+            unified = root / path.lstrip("/")
+    return unified
