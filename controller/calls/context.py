@@ -1,0 +1,35 @@
+"""What every call needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.store.database import Database
+from controller.store.projects import ProjectRow
+from controller.turns import Turns
+from devbox.edge.layout import ServerSettings
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts that calls work on."""
+
+    db: Database
+    turns: Turns
+    settings: ServerSettings
+    clock: Callable[[], float]
+    architecture: str
+    """Of this machine, in OCI's words."""
+    grant_key: str
+    """The gateway's public key, base64 of the 32 raw bytes."""
+    logs: Callable[[ProjectRow, int], tuple[str, ...]]
+    """The last lines of a project's box."""
+    disk: Path
+    """Where uppers lie."""
+
+
+class Calls:
+    """Base of the groups of calls."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context

@@ -1,0 +1,149 @@
+"""NodeOrders: what nodes are told, and what they tell."""
+
+import asyncio
+import shutil
+import sqlite3
+
+from msgspec.structs import replace
+
+from controller.calls.context import Calls, Context
+from controller.calls.reports import take_in
+from controller.core.state import Box, BoxStep
+from controller.store import projects, runtimes, saves
+from controller.store.projects import ProjectRow
+from devbox.model import nodes as n
+from devbox.model.errors import NotFound
+from devbox.model.orchestrator import Nothing
+from devbox.model.projects import Desired
+from devbox.model.saves import SaveStep
+
+_LOOK_S = 5.0
+"""How often the disk is looked at while a node waits for orders."""
+_LOW_DISK = 0.1
+_ALIVE = frozenset({BoxStep.UP, BoxStep.SERVING, BoxStep.SILENT})
+
+
+class EmbeddedNodeOrders(Calls, n.NodeOrders):
+    """Orders are worked out from the store each time, so none can be lost or go stale."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._told = n.Orders(revision=0)
+        # A node that remembers a revision of an earlier run must not take it for one of ours.
+        self._revision = int(context.clock() * 1000)
+
+    async def box(self, request: n.BoxKey) -> n.BoxRecord:
+        """The box of a pod. NotFound when the pod is not a box."""
+        row = projects.by_pod(self._c.db.reader, request.pod_uid)
+        if row is None or row.state.box is None:
+            raise NotFound("the pod is not a box")
+        return self._record(row, row.state.box)
+
+    def _record(self, row: ProjectRow, box: Box) -> n.BoxRecord:
+        settings = self._c.settings
+        start = n.StartRecord(
+            project_uid=row.uid,
+            cluster=settings.cluster,
+            region=settings.region,
+            namespace=row.namespace,
+            project=row.name,
+            generation=box.generation,
+            host_key=row.host_key,
+            grant_keys=(self._c.grant_key,),
+            config=box.image.config,
+            env=row.spec.env,
+            run_image_command=row.spec.run_image_command,
+        )
+        return n.BoxRecord(
+            pod_uid=box.pod_uid,
+            project_uid=row.uid,
+            namespace=row.namespace,
+            project=row.name,
+            generation=box.generation,
+            image=box.image,
+            start=start,
+        )
+
+    async def orders(self, request: n.AskOrders) -> n.Orders:
+        """The node's orders, once they differ from those of `revision`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + request.wait_s
+        while True:
+            changed = self._c.db.next_change
+            orders = self._now(request.node)
+            if orders.revision != request.revision or loop.time() >= deadline:
+                return orders
+            try:
+                async with asyncio.timeout_at(min(deadline, loop.time() + _LOOK_S)):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+    def _now(self, node: str) -> n.Orders:
+        fresh = gather(self._c.db.reader, node, low_disk=self._low_disk())
+        if fresh != replace(self._told, revision=0):
+            self._revision += 1
+        self._told = replace(fresh, revision=self._revision)
+        return self._told
+
+    def _low_disk(self) -> bool:
+        usage = shutil.disk_usage(self._c.disk)
+        return usage.free < _LOW_DISK * usage.total
+
+    async def report(self, request: n.Report) -> Nothing:
+        """Take news. When it answers, the controller has it on disk."""
+        architecture = self._c.architecture
+        await self._c.turns.take(lambda turn: take_in(turn, request, architecture))
+        return Nothing()
+
+
+def gather(db: sqlite3.Connection, node: str, *, low_disk: bool) -> n.Orders:
+    """All that should be on a node now."""
+    rows = projects.everyone(db)
+    alive = {row.uid: row for row in rows if row.desired is not Desired.DELETED}
+    gone = [row for row in rows if row.desired is Desired.DELETED and row.state.box is None]
+    builds = [row for row in runtimes.everything(db) if row.wanted]
+    pending = [entry.order for entry in saves.orders(db) if not entry.refused]
+    return n.Orders(
+        revision=0,
+        saves=tuple(order for order in pending if order.project_uid in alive),
+        drops=tuple(n.DropOrder(project_uid=row.uid) for row in gone),
+        prepares=tuple(
+            n.PrepareOrder(project_uid=row.uid, image=row.image)
+            for row in alive.values()
+            if row.image.repository and row.state.base is None and not row.state.refusal
+        ),
+        builds=tuple(
+            n.BuildOrder(name=row.runtime.name, source=row.runtime.source, attempt=row.attempt)
+            for row in builds
+        ),
+        autosaves=tuple(_autosave(row) for row in alive.values() if _autosaved(row)),
+        collectable=tuple(_collectable(db, node, alive)) if low_disk else (),
+    )
+
+
+def _autosaved(row: ProjectRow) -> bool:
+    box = row.state.box
+    return row.spec.autosave_minutes > 0 and box is not None and box.step in _ALIVE
+
+
+def _autosave(row: ProjectRow) -> n.AutosaveRule:
+    return n.AutosaveRule(
+        project_uid=row.uid,
+        generation=row.state.generation,
+        minutes=row.spec.autosave_minutes,
+        when_busy=row.spec.when_busy,
+    )
+
+
+def _collectable(db: sqlite3.Connection, node: str, alive: dict[str, ProjectRow]) -> list[str]:
+    """Stopped projects whose newest save holds all of their upper, longest stopped first."""
+    found: list[ProjectRow] = []
+    for upper in runtimes.uppers(db, node):
+        row = alive.get(upper.project_uid)
+        if row is None or row.desired is not Desired.STOPPED or row.state.box or upper.in_use:
+            continue
+        newest = next(iter(saves.of_project(db, row.uid)), None)
+        if newest and newest.step is SaveStep.RECORDED and newest.generation >= upper.generation:
+            found.append(row)
+    return [row.uid for row in sorted(found, key=lambda row: row.state.stopped_at)]

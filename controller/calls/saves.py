@@ -1,0 +1,109 @@
+"""Calls about saves and releases."""
+
+import asyncio
+import uuid
+
+from controller.calls.context import Calls
+from controller.calls.projects import alive
+from controller.store import projects, saves
+from controller.store.projects import ProjectRow
+from controller.turns import Turn
+from devbox.model import orchestrator as o
+from devbox.model.errors import Conflict, NotFound
+from devbox.model.names import check_version
+from devbox.model.nodes import SaveOrder
+from devbox.model.saves import Release, SaveReason
+
+
+class SaveCalls(Calls):
+    """Ask for saves, list them, make releases."""
+
+    async def ask_save(self, request: o.AskSave) -> o.AskedSave:
+        """Ask for a save. Does not wait."""
+
+        def work(turn: Turn) -> str:
+            row = alive(projects.named(turn.db, request.namespace, request.name))
+            if row.state.upper is None:
+                raise Conflict(
+                    "there is nothing to save",
+                    "No node keeps changed files of it: it never ran, or all is saved already.",
+                )
+            return _order(turn, row, request.reason)
+
+        return o.AskedSave(order_id=await self._c.turns.take(work))
+
+    async def list_saves(self, request: o.ProjectKey) -> o.Saves:
+        """In progress and recorded."""
+        db = self._c.db.reader
+        row = projects.named(db, request.namespace, request.name)
+        return o.Saves(saves=saves.of_project(db, row.uid))
+
+    async def make_release(self, request: o.MakeRelease) -> Release:
+        """Save and give the save a version. The report of the save writes the release."""
+        check_version(request.version)
+
+        def work(turn: Turn) -> tuple[str, str]:
+            row = alive(projects.named(turn.db, request.namespace, request.name))
+            return row.uid, self._reserve(turn, row, request)
+
+        uid, order_id = await self._c.turns.take(work)
+        while True:
+            changed = self._c.db.next_change
+            release = self._made(uid, request.version)
+            if release:
+                return release
+            if said := self._refused(uid, order_id):
+                await self._give_up(uid, order_id, request.version)
+                raise Conflict(said, "Nothing was released, and nothing is lost.")
+            await changed.wait()
+
+    def _reserve(self, turn: Turn, row: ProjectRow, request: o.MakeRelease) -> str:
+        if row.state.upper is None and row.state.head is None:
+            raise Conflict(
+                "there is nothing to release: the project never ran", "Start it, then release it."
+            )
+        tags = (f"release-{request.version}",)
+        order_id = _order(turn, row, SaveReason.RELEASE, tags)
+        if not saves.reserve(turn.db, row.uid, request.version, order_id, request.notes):
+            raise Conflict(
+                f"release {request.version} exists already, or is being made",
+                "A release never changes: choose another version.",
+            )
+        return order_id
+
+    def _made(self, uid: str, version: str) -> Release | None:
+        known = saves.releases(self._c.db.reader, uid)
+        return next((release for release in known if release.version == version), None)
+
+    def _refused(self, uid: str, order_id: str) -> str:
+        row = projects.by_uid(self._c.db.reader, uid)
+        if row is None:
+            raise NotFound("the project was deleted before the release was made")
+        order = saves.order(self._c.db.reader, order_id)
+        return order.refused if order else "the save for the release was given up"
+
+    async def _give_up(self, uid: str, order_id: str, version: str) -> None:
+        def work(turn: Turn) -> None:
+            saves.end_order(turn.db, order_id)
+            saves.unreserve(turn.db, uid, version)
+
+        await asyncio.shield(self._c.turns.take(work))
+
+    async def list_releases(self, request: o.ProjectKey) -> o.Releases:
+        """A project's releases."""
+        db = self._c.db.reader
+        row = projects.named(db, request.namespace, request.name)
+        return o.Releases(releases=saves.releases(db, row.uid))
+
+
+def _order(turn: Turn, row: ProjectRow, reason: SaveReason, tags: tuple[str, ...] = ()) -> str:
+    order = SaveOrder(
+        order_id=str(uuid.uuid4()),
+        project_uid=row.uid,
+        generation=row.state.generation,
+        reason=reason,
+        when_busy=row.spec.when_busy,
+        tags=tags,
+    )
+    saves.add_order(turn.db, order)
+    return order.order_id

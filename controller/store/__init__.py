@@ -1,0 +1,1 @@
+"""The controller's durable state in SQLite. Knows no CRI and no socket."""
