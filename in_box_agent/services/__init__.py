@@ -1,0 +1,1 @@
+"""The services a stream may ask for, one module each."""
