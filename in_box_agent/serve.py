@@ -23,9 +23,8 @@ async def _serve(record: StartRecord, host: str, port: int) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         status, body = ("200 OK", "ok") if kept else ("503 Service Unavailable", NOT_KEPT)
-        writer.write(
-            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
-        )
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write((head + body).encode())
         writer.close()
 
     server = await asyncio.start_server(answer, host, port, limit=_HEAD_BYTES)

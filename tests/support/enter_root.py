@@ -81,4 +81,5 @@ def main(root: str, bundle: str, box: str, uid: int, *, read_only: bool) -> None
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]), read_only=len(sys.argv) > 5)
+    _root, _bundle, _box, _uid, *_more = sys.argv[1:]
+    main(_root, _bundle, _box, int(_uid), read_only=bool(_more))
