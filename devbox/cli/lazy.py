@@ -19,6 +19,8 @@ from typer.core import TyperCommand, TyperGroup
 from devbox.cli.screen import Output, Screen
 from devbox.model.errors import BadInput
 
+_BEHIND = "devbox.behind"
+
 
 class Entry(NamedTuple):
     """Where a command lies: a function made by `command`, or a `typer.Typer` for a group."""
@@ -69,7 +71,7 @@ def command(
         ) -> None:
             call = _call(ctx, output, quiet=quiet, context=context)
             if passes_arguments:
-                options["arguments"] = list(ctx.args)
+                options["arguments"] = ctx.meta.get(_BEHIND, [])
             _run(call, function, options)
 
         invoke.__signature__ = _signature(function, passes_arguments)  # type: ignore[attr-defined]
@@ -79,10 +81,7 @@ def command(
         }
         invoke.settings = {  # type: ignore[attr-defined]
             "epilog": _epilog(examples),
-            "cls": StyledCommand,
-            "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True}
-            if passes_arguments
-            else {},
+            "cls": PassingCommand if passes_arguments else StyledCommand,
         }
         return invoke
 
@@ -162,6 +161,16 @@ class StyledCommand(TyperCommand):
     def get_help(self, ctx: Any) -> str:
         """The help page."""
         return _styled(super().get_help(ctx))
+
+
+class PassingCommand(StyledCommand):
+    """A command that hands on what follows `--`, and takes none of it for its own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what stands before `--`."""
+        split = args.index("--") if "--" in args else len(args)
+        ctx.meta[_BEHIND] = args[split + 1 :]
+        return super().parse_args(ctx, args[:split])
 
 
 class StyledGroup(TyperGroup):

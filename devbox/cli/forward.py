@@ -1,0 +1,137 @@
+"""`devbox forward`: TCP ports of a box, reached on this machine."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from devbox.cli.lazy import Call, command
+from devbox.cli.options import Namespace, ProjectName
+from devbox.model.errors import BadInput, Conflict, DevboxError
+
+if TYPE_CHECKING:
+    from devbox.cli.sessions import Session, Stream
+    from devbox.edge.tasks import Tasks
+
+_CHUNK = 256 << 10
+_PORTS = 1 << 16
+_LOCALHOST = "127.0.0.1"
+
+Specs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PORT…", help="REMOTE, LOCAL:REMOTE or LOCAL:HOST:REMOTE; LOCAL 0 is any free one."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One port here that leads to one seen from the box."""
+
+    local: int
+    host: str
+    remote: int
+
+    def __str__(self) -> str:
+        there = f"{self.host}:" if self.host != _LOCALHOST else ""
+        return f"{_LOCALHOST}:{self.local} -> {there}{self.remote}"
+
+
+def parse_forward(text: str) -> Forward:
+    """`REMOTE`, `LOCAL:REMOTE` or `LOCAL:HOST:REMOTE`. Raises BadInput."""
+    parts = text.split(":")
+    ports = [parts[0], parts[-1]]
+    if len(parts) > len(("local", "host", "remote")) or not all(map(_is_port, ports)):
+        raise BadInput(f"{text!r} is no forward", "Write 8080, 8080:80 or 8080:db:5432.")
+    host = parts[1] if len(parts) == len(("local", "host", "remote")) else _LOCALHOST
+    if not int(parts[-1]) or not host:
+        raise BadInput(f"{text!r} names no port in the box", "Write 8080, 8080:80 or 8080:db:5432.")
+    return Forward(int(parts[0]), host, int(parts[-1]))
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and int(text) < _PORTS
+
+
+@command(
+    "devbox forward hello 8080",
+    "devbox forward hello 15432:5432 8080:80",
+    "devbox forward hello 15432:db:5432",
+)
+async def forward(call: Call, name: ProjectName, ports: Specs, namespace: Namespace = "") -> None:
+    """Reach TCP ports of a box on this machine, until Ctrl-C."""
+    from devbox.cli.reach import target
+    from devbox.cli.sessions import dial_of, open_session
+    from devbox.edge.tasks import Tasks
+
+    forwards = [parse_forward(text) for text in ports]
+    dial = await dial_of(target(call, name, namespace))
+    async with (
+        AsyncExitStack() as stack,
+        Tasks("forward") as tasks,
+        open_session(dial) as session,
+    ):
+        listening = [await _listen(one, session, tasks, stack) for one in forwards]
+        call.screen.answer(
+            [{"local": f.local, "host": f.host, "port": f.remote} for f in listening]
+        )
+        for one in listening:
+            call.screen.say(str(one))
+        call.screen.note("Ctrl-C ends it.")
+        with call.screen.goes_on("The forwards are closed; the box goes on."):
+            await asyncio.Event().wait()
+
+
+async def _listen(
+    one: Forward, session: "Session", tasks: "Tasks", stack: AsyncExitStack
+) -> Forward:
+    """Listen for one forward. Raises Conflict when the port is taken."""
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await carry(one, session, tasks, reader, writer)
+
+    try:
+        server = await asyncio.start_server(accept, _LOCALHOST, one.local, limit=_CHUNK)
+    except OSError as error:
+        raise Conflict(
+            f"port {one.local} of this machine cannot be listened on: {error.strerror}",
+            f"Choose another, such as 0:{one.remote} for any free one.",
+        ) from error
+    stack.push_async_callback(_close, server)
+    return replace(one, local=server.sockets[0].getsockname()[1])
+
+
+async def _close(server: asyncio.Server) -> None:
+    server.close()
+
+
+async def carry(
+    one: Forward,
+    session: "Session",
+    tasks: "Tasks",
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    """One connection, both ways, each direction to its own end."""
+    with suppress(DevboxError, OSError):
+        stream = await session.open("tcp", {"host": one.host, "port": one.remote})
+        up = tasks.start(_up(reader, stream), "up")
+        with suppress(DevboxError, OSError):
+            while data := await stream.read(_CHUNK):
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+            await up
+        up.cancel()
+        await stream.close()
+    writer.close()
+
+
+async def _up(reader: asyncio.StreamReader, stream: "Stream") -> None:
+    with suppress(DevboxError, OSError):
+        while data := await reader.read(_CHUNK):
+            await stream.write(data)
+        await stream.end()

@@ -1,0 +1,109 @@
+"""`devbox ssh --stdio`: standard input and output carried to a box's SSH service.
+
+Owns the two pumps and their ends. The session below re-dials by itself; this only says so when it
+takes long. Must start fast: every `ssh`, `scp` and `git` of a person waits for it.
+"""
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from devbox.cli.sessions import dial_of, open_session
+
+if TYPE_CHECKING:
+    from devbox.cli.reach import Target
+    from devbox.cli.sessions import Stream
+
+_CHUNK = 256 << 10
+
+
+def serve_stdio(wanted: "Target") -> int:
+    """Carry this process's stdin and stdout until both directions have ended."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(wanted))
+
+
+async def _serve(wanted: "Target") -> int:
+    from devbox.edge.tasks import Tasks
+
+    dial = await dial_of(wanted)
+    async with Tasks("stdio") as tasks, open_session(dial) as session:
+        stream = await session.open("ssh", {})
+        with _unblocked(0), _unblocked(1):
+            up = tasks.start(_pump_in(stream, 0), "in")
+            # The far end decides: SSH says good-bye there, whether or not our stdin has ended.
+            await _pump_out(stream, 1)
+            up.cancel()
+    return 0
+
+
+async def _pump_in(stream: "Stream", descriptor: int) -> None:
+    """From a file descriptor to the box, to its end."""
+    while data := await _read(descriptor):
+        await stream.write(data)
+    await stream.end()
+
+
+async def _pump_out(stream: "Stream", descriptor: int) -> None:
+    """From the box to a file descriptor, to the stream's end, or until nobody reads any more."""
+    try:
+        while data := await stream.read(_CHUNK):
+            await _write(descriptor, data)
+    except BrokenPipeError:
+        await stream.close()
+
+
+async def _read(descriptor: int) -> bytes:
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.read(descriptor, _CHUNK)
+    while True:
+        try:
+            return os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            await _ready(descriptor, reading=True)
+        except ConnectionResetError:
+            return b""
+
+
+async def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            await _ready(descriptor, reading=False)
+
+
+async def _ready(descriptor: int, *, reading: bool) -> None:
+    """Wait until a descriptor can be read or written."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+    add, remove = (
+        (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
+    )
+    add(descriptor, _wake, waiter)
+    try:
+        await waiter
+    finally:
+        remove(descriptor)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+@contextmanager
+def _unblocked(descriptor: int) -> Iterator[None]:
+    """Not blocking, and as it was afterwards: a terminal is shared with the person's shell."""
+    before = os.get_blocking(descriptor)
+    os.set_blocking(descriptor, False)
+    try:
+        yield
+    finally:
+        os.set_blocking(descriptor, before)

@@ -1,0 +1,134 @@
+"""Waiting for a project or a save, with progress. Knows the API, not the screen's forms."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from devbox.cli.screen import Report
+from devbox.cli.units import size
+from devbox.model.errors import NotFound, Unavailable
+from devbox.model.orchestrator import Nothing, ProjectKey
+from devbox.model.projects import Phase, Project
+from devbox.model.runtimes import RuntimeState
+from devbox.model.saves import Save, SaveStep
+
+if TYPE_CHECKING:
+    from devbox.cli.reach import Gateway
+
+_POLL_S = 0.1
+_SAVE_POLL_S = 0.2
+_BELIEVE_S = 2.0
+"""A failure seen sooner after a start may be the last start's."""
+
+_APPEAR_S = 3.0
+"""A stopped box with something to save shows its save within this time."""
+
+_BAD = {Phase.FAILED, Phase.BACKING_OFF}
+
+
+async def until_ready(gateway: "Gateway", before: Project, report: Report) -> Project:
+    """Wait until the box can be dialled. Raises Unavailable when it cannot start."""
+    key = ProjectKey(namespace=before.namespace, name=before.name)
+    begun = time.monotonic()
+    while True:
+        project = await gateway.api.get_project(key)
+        status = project.status
+        if status.phase is Phase.RUNNING and status.box_ip:
+            return project
+        fresh = project.generation > before.generation or time.monotonic() - begun > _BELIEVE_S
+        if status.phase in _BAD and fresh:
+            raise Unavailable(
+                f"{project.name} does not start: {status.message or status.phase}",
+                f"Its files are kept. `devbox logs {project.name}` shows what it wrote.",
+            )
+        if status.phase is Phase.PREPARING:
+            await _tell_runtime(gateway, project, report)
+        else:
+            report(status.message or "starting")
+        await asyncio.sleep(_POLL_S)
+
+
+async def _tell_runtime(gateway: "Gateway", project: Project, report: Report) -> None:
+    """The first project of a runtime waits for its image; say how far that is."""
+    wanted = project.spec.runtime
+    for runtime in (await gateway.api.list_runtimes(Nothing())).runtimes:
+        if runtime.name == wanted and runtime.state is RuntimeState.BUILDING:
+            report(f"building runtime {wanted}: {runtime.message}".rstrip(": "), runtime.progress)
+            return
+    report(project.status.message or "preparing")
+
+
+async def until_stopped(gateway: "Gateway", key: ProjectKey, report: Report) -> Project:
+    """Wait until the box is down."""
+    while True:
+        project = await gateway.api.get_project(key)
+        if project.status.phase in {Phase.STOPPED, Phase.FAILED}:
+            return project
+        report(project.status.message or str(project.status.phase))
+        await asyncio.sleep(_POLL_S)
+
+
+async def until_gone(gateway: "Gateway", key: ProjectKey, report: Report) -> None:
+    """Wait until a deleted project is gone."""
+    while True:
+        try:
+            project = await gateway.api.get_project(key)
+        except NotFound:
+            return
+        report(project.status.message or "deleting")
+        await asyncio.sleep(_POLL_S)
+
+
+async def until_saved(gateway: "Gateway", key: ProjectKey, order: str, report: Report) -> Save:
+    """Wait for the save of an order. Raises Unavailable when it failed; it will be tried again."""
+    while True:
+        saves = (await gateway.api.list_saves(key)).saves
+        save = next((save for save in saves if save.order_id == order), None)
+        if save is not None and save.step is SaveStep.DROPPED:
+            # Joined with a newer save of the same upper: that one holds the files.
+            save = max(saves, key=lambda other: (other.generation, other.seq))
+        if save is not None and _ended(save):
+            return save
+        _tell_save(save, report)
+        await asyncio.sleep(_SAVE_POLL_S)
+
+
+async def until_save_behind(
+    gateway: "Gateway", key: ProjectKey, last_seq: int, report: Report
+) -> Save | None:
+    """Wait for the save that a stop began. None when there was nothing to save."""
+    begun = time.monotonic()
+    while True:
+        saves = (await gateway.api.list_saves(key)).saves
+        newer = [s for s in saves if s.seq > last_seq and s.step is not SaveStep.DROPPED]
+        busy = [save for save in newer if not _ended(save)]
+        if newer and not busy:
+            return max(newer, key=lambda save: (save.generation, save.seq))
+        if not newer and time.monotonic() - begun > _APPEAR_S:
+            return None
+        _tell_save(busy[0] if busy else None, report)
+        await asyncio.sleep(_SAVE_POLL_S)
+
+
+def _ended(save: Save) -> bool:
+    if save.step is SaveStep.FAILED:
+        raise Unavailable(
+            f"save {save.seq} failed: {save.note or 'no reason was given'}",
+            "The files are kept on their node, and the save is tried again by itself. "
+            "`devbox saves` shows how it goes.",
+        )
+    return save.step in {SaveStep.RECORDED, SaveStep.DROPPED}
+
+
+def _tell_save(save: Save | None, report: Report) -> None:
+    if save is None:
+        report("waiting for its turn")
+    elif save.step is SaveStep.INTENT:
+        report(f"writing, {size(save.done_bytes)}", fraction_of(save))
+    else:
+        report("recording", 1.0)
+
+
+def fraction_of(save: Save) -> float | None:
+    """How far a save's reading is; None when that is unknown."""
+    return min(1.0, save.done_bytes / save.expected_bytes) if save.expected_bytes else None
