@@ -1,0 +1,264 @@
+"""The HTTP API's client: the Orchestrator's calls, through a gateway, with a credential.
+
+Owns the connection and the sentences said when there is none. Paths and bodies come from
+`devbox.edge.routes`.
+"""
+
+import ssl
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from devbox.edge.routes import PREFIX, ROUTES, Route
+from devbox.edge.rpc import Failure, error_of
+from devbox.model import orchestrator as o
+from devbox.model.api import Me, ServerInfo
+from devbox.model.errors import BadInput, Internal, Unavailable
+from devbox.model.projects import Project
+from devbox.model.runtimes import Runtime
+from devbox.model.saves import Release
+
+_CONNECT_S = 10.0
+_CALL_S = 60.0
+_RELEASE_S = 3600.0
+
+
+class Api:
+    """One gateway, one credential (a user token, or a project's for its own project).
+
+    Every method raises the DevboxError that the gateway told, or Unavailable when it cannot be
+    reached.
+    """
+
+    def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
+        self._base = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._ca_file = ca_file
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close connections."""
+        if self._http is not None:
+            await self._http.close()
+
+    # The gateway itself
+
+    async def server(self) -> ServerInfo:
+        """Cluster, region, version."""
+        answer: ServerInfo = await self._call("server", o.Nothing())
+        return answer
+
+    async def me(self) -> Me:
+        """Whose credential this is."""
+        answer: Me = await self._call("me", o.Nothing())
+        return answer
+
+    # Projects
+
+    async def create_project(self, request: o.CreateProject) -> o.CreatedProject:
+        """Make a project and, if asked, start it. Does not wait for its box."""
+        answer: o.CreatedProject = await self._call("create_project", request)
+        return answer
+
+    async def get_project(self, request: o.ProjectKey) -> Project:
+        """One project."""
+        answer: Project = await self._call("get_project", request)
+        return answer
+
+    async def list_projects(self, request: o.ListProjects) -> o.Projects:
+        """All that the credential may see, or those of some namespaces."""
+        if request.namespaces == ():
+            return o.Projects(projects=())
+        one = request.namespaces is not None and len(request.namespaces) == 1
+        operation = "list_namespace" if one else "list_projects"
+        answer: o.Projects = await self._call(operation, request)
+        return answer
+
+    async def edit_project(self, request: o.EditProject) -> Project:
+        """Change what is desired of it."""
+        answer: Project = await self._call("edit_project", request)
+        return answer
+
+    async def start_project(self, request: o.ProjectKey) -> Project:
+        """Desire it running. Does not wait."""
+        answer: Project = await self._call("start_project", request)
+        return answer
+
+    async def stop_project(self, request: o.ProjectKey) -> Project:
+        """Desire it stopped. Does not wait."""
+        answer: Project = await self._call("stop_project", request)
+        return answer
+
+    async def delete_project(self, request: o.ProjectKey) -> o.Nothing:
+        """Desire it gone, with all it owns. Does not wait; get_project raises when it is."""
+        answer: o.Nothing = await self._call("delete_project", request)
+        return answer
+
+    async def get_logs(self, request: o.AskLogs) -> o.Logs:
+        """What the box's main process wrote."""
+        answer: o.Logs = await self._call("get_logs", request)
+        return answer
+
+    # Saves and releases
+
+    async def ask_save(self, request: o.AskSave) -> o.AskedSave:
+        """Ask for a save. Does not wait."""
+        answer: o.AskedSave = await self._call("ask_save", request)
+        return answer
+
+    async def list_saves(self, request: o.ProjectKey) -> o.Saves:
+        """In progress and recorded."""
+        answer: o.Saves = await self._call("list_saves", request)
+        return answer
+
+    async def make_release(self, request: o.MakeRelease) -> Release:
+        """Save and give the save a version. Answers when the release stands."""
+        answer: Release = await self._call("make_release", request, timeout_s=_RELEASE_S)
+        return answer
+
+    async def list_releases(self, request: o.ProjectKey) -> o.Releases:
+        """A project's releases."""
+        answer: o.Releases = await self._call("list_releases", request)
+        return answer
+
+    # Tokens
+
+    async def list_tokens(self, request: o.ProjectKey) -> o.Tokens:
+        """A project's tokens."""
+        answer: o.Tokens = await self._call("list_tokens", request)
+        return answer
+
+    async def new_token(self, request: o.NewToken) -> o.TokenSecret:
+        """Add a token."""
+        answer: o.TokenSecret = await self._call("new_token", request)
+        return answer
+
+    async def rotate_tokens(self, request: o.RotateTokens) -> o.TokenSecret:
+        """Replace tokens; the old ones end at once."""
+        answer: o.TokenSecret = await self._call("rotate_tokens", request)
+        return answer
+
+    async def revoke_token(self, request: o.RevokeToken) -> o.Nothing:
+        """Take a token back."""
+        answer: o.Nothing = await self._call("revoke_token", request)
+        return answer
+
+    # Runtimes
+
+    async def list_runtimes(self, request: o.Nothing) -> o.Runtimes:
+        """Built-in and added runtimes."""
+        answer: o.Runtimes = await self._call("list_runtimes", request)
+        return answer
+
+    async def build_runtime(self, request: o.RuntimeKey) -> Runtime:
+        """Build or pull it again. Does not wait."""
+        answer: Runtime = await self._call("build_runtime", request)
+        return answer
+
+    async def add_runtime(self, request: o.AddRuntime) -> Runtime:
+        """Add an image as a runtime. Does not wait."""
+        answer: Runtime = await self._call("add_runtime", request)
+        return answer
+
+    async def remove_runtime(self, request: o.RuntimeKey) -> o.Nothing:
+        """Conflict while a project was made from it."""
+        answer: o.Nothing = await self._call("remove_runtime", request)
+        return answer
+
+    # Users
+
+    async def make_user(self, request: o.MakeUser) -> o.UserSecret:
+        """Add a user."""
+        answer: o.UserSecret = await self._call("make_user", request)
+        return answer
+
+    async def list_users(self, request: o.Nothing) -> o.Users:
+        """All users."""
+        answer: o.Users = await self._call("list_users", request)
+        return answer
+
+    async def delete_user(self, request: o.UserKey) -> o.Nothing:
+        """Remove a user; the token ends at once."""
+        answer: o.Nothing = await self._call("delete_user", request)
+        return answer
+
+    # The inside
+
+    async def _call(
+        self, operation: str, request: msgspec.Struct, *, timeout_s: float = _CALL_S
+    ) -> Any:
+        route = ROUTES[operation]
+        limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
+        try:
+            async with self._session().request(
+                route.method,
+                f"{self._base}{PREFIX}{route.url(request)}",
+                params=None if route.has_body else route.query(request),
+                data=route.body(request) if route.has_body else None,
+                headers={"Content-Type": "application/json"} if route.has_body else None,
+                timeout=limits,
+                allow_redirects=False,
+            ) as response:
+                return self._answer(route, response.status, await response.read())
+        except aiohttp.InvalidURL as error:
+            raise BadInput(f"{self._base!r} is not a gateway's URL") from error
+        except aiohttp.ClientSSLError as error:
+            raise self._not_trusted() from error
+        except TimeoutError as error:
+            raise self._silent(f"did not answer within {timeout_s:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._silent("cannot be reached") from error
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            trusted: Any = {}
+            if self._ca_file is not None:
+                trusted = {"ssl": _trust(self._ca_file)}
+            connector = aiohttp.TCPConnector(**trusted)
+            self._http = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        return self._http
+
+    def _answer(self, route: Route, status: int, body: bytes) -> Any:
+        try:
+            if status == route.status:
+                return msgspec.json.decode(body, type=route.answer)
+            failure = msgspec.json.decode(body, type=Failure)
+        except msgspec.MsgspecError as error:
+            raise Internal(
+                f"what answers at {self._base} is not this version's gateway (HTTP {status})",
+                "Check the URL, and that both sides run the same version of Devbox.",
+            ) from error
+        raise error_of(failure)
+
+    def _silent(self, how: str) -> Unavailable:
+        return Unavailable(
+            f"the gateway at {self._base} {how}",
+            "Nothing is lost. Check the URL and the network, and that the server is up.",
+        )
+
+    def _not_trusted(self) -> Unavailable:
+        return Unavailable(
+            f"the certificate of the gateway at {self._base} is not trusted",
+            "Nothing was sent. Name the CA's certificate file if the server has its own.",
+        )
+
+
+def _trust(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"{ca_file} holds no CA certificate: {error}") from error
