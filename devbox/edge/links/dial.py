@@ -1,0 +1,133 @@
+"""One connection to a gateway: TCP, TLS, the upgrade. Knows no session and never dials twice."""
+
+import asyncio
+import base64
+import os
+import ssl as tls
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import msgspec
+
+from devbox.edge.links.conduit import Conduit
+from devbox.edge.rpc import Failure, error_of
+from devbox.model import errors
+from devbox.model.errors import DevboxError, Unavailable
+from devbox.wire.errors import LinkBroken
+from devbox.wire.websocket import accept_key
+
+_HEAD_BYTES = 16 << 10
+_BODY_BYTES = 64 << 10
+_SWITCHING = 101
+_UPGRADE_S = 60.0
+_CONNECT_S = 10.0
+_BY_STATUS = {kind.http_status: kind for kind in errors.BY_CODE.values()}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to dial. `repr` shows neither bearer nor path, which may hold the token."""
+
+    url: str = field(repr=False)
+    """http(s) or ws(s), with the path of the address."""
+    bearer: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ssl: tls.SSLContext | None = None
+    """For https and wss; the system's certificates when not given."""
+
+
+class Refused(Exception):
+    """The gateway answered something else than an upgrade."""
+
+    def __init__(self, error: DevboxError, retry_after_s: float | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry_after_s = retry_after_s
+
+
+async def dial(target: Target) -> Conduit:
+    """Connect and upgrade. Raises Refused, or OSError, TimeoutError, LinkBroken."""
+    url = urlsplit(target.url)
+    secure = url.scheme in {"https", "wss"}
+    context = (target.ssl or tls.create_default_context()) if secure else None
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_CONNECT_S):
+        _, link = await loop.create_connection(
+            lambda: Conduit(client=True),
+            url.hostname or "",
+            url.port or (443 if secure else 80),
+            ssl=context,
+        )
+    try:
+        async with asyncio.timeout(_UPGRADE_S):
+            await _upgrade(link, target)
+    except BaseException:
+        link.abort("the upgrade failed")
+        raise
+    return link
+
+
+async def _upgrade(link: Conduit, target: Target) -> None:
+    key = base64.b64encode(os.urandom(16)).decode("ascii")
+    link.write(_request(target, key))
+    head = await link.head(_HEAD_BYTES)
+    status, headers = parse_response(head)
+    if status != _SWITCHING:
+        length = headers.get("content-length", "")
+        count = min(int(length), _BODY_BYTES) if length.isdigit() else _BODY_BYTES
+        raise refusal(status, headers, await link.rest(count))
+    if headers.get("sec-websocket-accept") != accept_key(key):
+        raise LinkBroken("what answers there is not a websocket server")
+    link.upgraded()
+
+
+def _request(target: Target, key: str) -> bytes:
+    url = urlsplit(target.url)
+    path = url.path or "/"
+    lines = [
+        f"GET {path}{'?' + url.query if url.query else ''} HTTP/1.1",
+        f"Host: {url.netloc.rpartition('@')[2]}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {key}",
+    ]
+    if target.bearer:
+        lines.append(f"Authorization: Bearer {target.bearer}")
+    lines += [f"{name}: {value}" for name, value in target.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def parse_response(head: bytes) -> tuple[int, dict[str, str]]:
+    """Status and headers (names in lower case). Raises LinkBroken."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    parts = first.split(" ", 2)
+    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
+        raise LinkBroken("what answers there does not speak HTTP")
+    return int(parts[1]), parse_headers(lines)
+
+
+def parse_headers(lines: list[str]) -> dict[str, str]:
+    """Header lines as a mapping; names in lower case. Raises LinkBroken."""
+    headers: dict[str, str] = {}
+    for line in filter(None, lines):
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            raise LinkBroken("malformed HTTP header")
+        headers[name.lower()] = value.strip()
+    return headers
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused:
+    """The error in an answer that is not an upgrade."""
+    try:
+        error = error_of(msgspec.json.decode(body, type=Failure))
+    except (msgspec.MsgspecError, ValueError):
+        kind = _BY_STATUS.get(status, Unavailable)
+        error = kind(
+            f"the gateway answered {status}",
+            "Check the address." if status < 500 else "Try again in a moment.",
+        )
+    after = headers.get("retry-after", "")
+    return Refused(error, float(after) if after.isdigit() else None)

@@ -1,0 +1,159 @@
+"""A client and an agent in one process over real loopback, with a relay between that can be cut."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from devbox.edge.links import (
+    ClientSession,
+    DialOptions,
+    Handler,
+    Listener,
+    Request,
+    ServerLimits,
+    SessionEvent,
+    SessionServer,
+    Stream,
+    Target,
+    connect,
+    listen,
+)
+from devbox.edge.tasks import Tasks
+from devbox.model.grants import Grant, Scope
+
+SCOPE_HEADER = "x-test-scopes"
+TOKEN_HEADER = "x-test-token"
+
+
+def claimed_grant(request: Request) -> Grant:
+    """A grant of what the test's client says of itself."""
+    scopes = request.headers.get(SCOPE_HEADER, "full").split(",")
+    return Grant(
+        project_uid="p1",
+        token_id=request.headers.get(TOKEN_HEADER, "t1"),
+        scopes=tuple(Scope(scope) for scope in scopes),
+        expires=0.0,
+        nonce="0" * 32,
+    )
+
+
+class Relay:
+    """A TCP relay in front of `port`, standing for the gateway: its connections can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._tasks = Tasks("relay")
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.accepted = 0
+        self.budget: int | None = None
+        """Cut everything after so many more bytes."""
+        self.deaf = False
+        """Accept bytes but pass none: a dead peer whose sockets live."""
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+
+    async def stop(self) -> int:
+        """Refuse connections and cut those there are; answers the port, to start again on it."""
+        port = self.port
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        return port
+
+    def cut(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+        await self._tasks.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, back}
+        self._tasks.start(self._copy(reader, back), "up")
+        self._tasks.start(self._copy(there, writer), "down")
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if self.deaf:
+                    continue
+                writer.write(self._spend(data))
+                await writer.drain()
+        writer.close()
+        self._writers.discard(writer)
+
+    def _spend(self, data: bytes) -> bytes:
+        if self.budget is None:
+            return data
+        data = data[: self.budget]
+        self.budget -= len(data)
+        if self.budget == 0:
+            self.budget = None
+            asyncio.get_running_loop().call_soon(self.cut)
+        return data
+
+
+async def echo(stream: Stream) -> None:
+    """A service that sends back what it gets."""
+    while data := await stream.read():
+        await stream.write(data)
+    await stream.end()
+
+
+@dataclass
+class Pair:
+    """An agent, a relay before it, and the URL for clients."""
+
+    server: SessionServer
+    listener: Listener
+    relay: Relay
+    events: list[SessionEvent] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.relay.port}/session"
+
+    def client(
+        self, *, headers: dict[str, str] | None = None, patience_s: float = 1.0
+    ) -> "contextlib.AbstractAsyncContextManager[ClientSession]":
+        target = Target(self.url, headers=headers or {})
+        options = DialOptions(patience_s=patience_s, on_state=self.events.append)
+        return connect(self.url, target=target, options=options)
+
+
+@contextlib.asynccontextmanager
+async def pair(
+    handler: Handler = echo,
+    *,
+    may_open: Callable[[str, tuple[Scope, ...]], bool] = lambda service, scopes: True,
+    limits: ServerLimits | None = None,
+) -> AsyncIterator[Pair]:
+    """Everything closed afterwards."""
+    server = SessionServer(handler, may_open=may_open, limits=limits or ServerLimits())
+    listener = await listen("127.0.0.1", 0, server, verify=claimed_grant)
+    relay = Relay(listener.port)
+    await relay.start()
+    try:
+        yield Pair(server, listener, relay)
+    finally:
+        await relay.close()
+        await server.close()
+        await listener.close()
