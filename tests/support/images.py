@@ -46,6 +46,7 @@ _APPLETS = [
     "setsid",
     "mknod",
     "mkfifo",
+    "readlink",
 ]
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"

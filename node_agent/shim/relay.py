@@ -1,0 +1,134 @@
+"""Relays gRPC calls as raw bytes, whatever their service, method or message.
+
+On the wire a unary call is a stream of one message, so every method is relayed as a stream both
+ways. Knows nothing of CRI.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+_HOP_HEADERS = ("user-agent", "te", "content-type", "host", ":")
+_NEVER_S = 365 * 86400.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Metadata = tuple[tuple[str, str | bytes], ...]
+Interceptor = Callable[[bytes, "Incoming"], Awaitable[bytes]]
+"""Takes a unary request, answers its response. Raises Refused or grpc.aio.AioRpcError."""
+Rewriter = Callable[[bytes], Awaitable[bytes]]
+"""Takes a response message, answers what is sent instead."""
+
+
+class Refused(Exception):
+    """The call is answered with this status instead of being relayed."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
+class Incoming:
+    """What a call brought besides its message."""
+
+    def __init__(self, method: str, context: Context) -> None:
+        self.method = method
+        self.metadata = _forwarded(tuple(context.invocation_metadata() or ()))
+        self.timeout_s = _timeout(context)
+
+
+def _forwarded(metadata: Sequence[Any]) -> Metadata:
+    return tuple((key, value) for key, value in metadata if not key.startswith(_HOP_HEADERS))
+
+
+def _timeout(context: Context) -> float | None:
+    left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
+    return None if left is None or left > _NEVER_S else max(0.0, left)
+
+
+class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Handles every method: by its interceptor, else by passing it to `channel`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self._interceptors: Mapping[str, Interceptor] = {}
+        self._rewriters: Mapping[str, Rewriter] = {}
+        self._streams: dict[str, Any] = {}
+
+    def intercept(
+        self, interceptors: Mapping[str, Interceptor], rewriters: Mapping[str, Rewriter]
+    ) -> None:
+        """By method, such as `/runtime.v1.RuntimeService/CreateContainer`."""
+        self._interceptors = interceptors
+        self._rewriters = rewriters
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """The handler of one call."""
+        method: str = details.method
+        interceptor = self._interceptors.get(method)
+        if interceptor is not None:
+            return grpc.unary_unary_rpc_method_handler(self._intercepted(method, interceptor))
+        return grpc.stream_stream_rpc_method_handler(self._relayed(method))
+
+    def _intercepted(self, method: str, interceptor: Interceptor) -> Any:
+        async def handle(request: bytes, context: Context) -> bytes:
+            try:
+                return await interceptor(request, Incoming(method, context))
+            except Refused as refused:
+                await context.abort(refused.code, refused.details)
+            except grpc.aio.AioRpcError as error:
+                await _pass_on(error, context)
+            raise AssertionError("unreachable: abort raises")
+
+        return handle
+
+    def _relayed(self, method: str) -> Any:
+        rewrite = self._rewriters.get(method)
+
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> None:
+            incoming = Incoming(method, context)
+            call = self.stub(method)(
+                requests, timeout=incoming.timeout_s, metadata=incoming.metadata
+            )
+            try:
+                await _answers(call, context, rewrite)
+            except grpc.aio.AioRpcError as error:
+                await _pass_on(error, context)
+            finally:
+                call.cancel()
+
+        return handle
+
+    def stub(self, method: str) -> Any:
+        """The method at the other side, bytes in and bytes out."""
+        stub = self._streams.get(method)
+        if stub is None:
+            stub = self._streams[method] = self._channel.stream_stream(method, None, None)
+        return stub
+
+    async def unary(self, request: bytes, incoming: Incoming, timeout_s: float | None) -> bytes:
+        """Call the other side once. Raises grpc.aio.AioRpcError."""
+        call: Any = self._channel.unary_unary(incoming.method, None, None)
+        answer: bytes = await call(request, timeout=timeout_s, metadata=incoming.metadata)
+        return answer
+
+
+async def _answers(call: Any, context: Context, rewrite: Rewriter | None) -> None:
+    initial = await call.initial_metadata()
+    if initial:
+        await context.send_initial_metadata(_forwarded(tuple(initial)))
+    async for message in call:
+        await context.write(message if rewrite is None else await rewrite(message))
+    code, trailing = await call.code(), await call.trailing_metadata()
+    details = await call.details()
+    if code is not grpc.StatusCode.OK:
+        await context.abort(code, details or "", _forwarded(tuple(trailing or ())))
+    if trailing:
+        context.set_trailing_metadata(_forwarded(tuple(trailing)))
+
+
+async def _pass_on(error: grpc.aio.AioRpcError, context: Context) -> None:
+    trailing = _forwarded(tuple(error.trailing_metadata() or ()))
+    await context.abort(error.code(), error.details() or "", trailing)

@@ -1,0 +1,96 @@
+"""Puts the commit-shim together and serves it on its socket."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import grpc.aio
+import structlog
+
+from devbox.edge.clients import NodeOrdersClient
+from devbox.edge.containerd.channel import MESSAGE_BYTES, open_channel
+from devbox.edge.containerd.client import Containerd
+from devbox.edge.cri.client import Cri
+from devbox.edge.layout import Layout
+from devbox.edge.tasks import Tasks
+from node_agent.journal import Journal
+from node_agent.shim.ending import Ending
+from node_agent.shim.intercept import Boxes, Parts
+from node_agent.shim.linking import Fault, Linking
+from node_agent.shim.memory import ensure_memory
+from node_agent.shim.relay import Relay
+from node_agent.shim.sweeping import sweep
+from node_agent.upper import Uppers
+
+_log = structlog.get_logger()
+_STOP_S = 3.0
+_OPTIONS = (
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+)
+
+
+@asynccontextmanager
+async def serving(layout: Layout, *, fault: Fault = lambda _: None) -> AsyncIterator[Tasks]:
+    """Serve until the block ends. `failed` of what it yields is set when serving makes no sense."""
+    for path in (layout.uppers, layout.boxes):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    ensure_memory(layout.boxes)
+    journal = Journal.open(layout.journal)
+    channel = open_channel(layout.containerd_socket)
+    containerd, runtime = Containerd(layout.containerd_socket), Cri(layout.containerd_socket)
+    orders = NodeOrdersClient(layout.node_socket)
+    ending = Ending(journal, containerd, runtime, layout.kick_socket)
+    linking = Linking(layout, journal, Uppers(layout, journal), fault)
+    linking.forget_pods()
+    async with Tasks("shim") as tasks:
+        relay = Relay(channel)
+        boxes = Boxes(
+            Parts(
+                journal=journal,
+                containerd=containerd,
+                orders=orders,
+                linking=linking,
+                ending=ending,
+                tasks=tasks,
+                unary=relay.unary,
+            )
+        )
+        relay.intercept(boxes.interceptors(), boxes.rewriters())
+        server = grpc.aio.server(handlers=[relay], options=_OPTIONS)
+        _listen(server, layout.cri_socket)
+        await server.start()
+        tasks.start(ending.watch(), "watch")
+        tasks.start(ending.look(), "look")
+        tasks.start(sweep(containerd, runtime, journal, layout), "sweep")
+        tasks.start(boxes.pin(), "pin")
+        _log.info("serving", socket=str(layout.cri_socket))
+        try:
+            yield tasks
+        finally:
+            await server.stop(_STOP_S)
+    for client in (orders, containerd, runtime):
+        await client.close()
+    await channel.close(None)
+    journal.close()
+
+
+def _listen(server: grpc.aio.Server, path: Path) -> None:
+    """Bind the socket so that nobody but root could ever connect."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    finally:
+        os.umask(before)
+
+
+async def run(layout: Layout, stop: asyncio.Event, *, fault: Fault = lambda _: None) -> None:
+    """Serve until `stop` is set."""
+    async with serving(layout, fault=fault):
+        await stop.wait()

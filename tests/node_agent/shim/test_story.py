@@ -1,0 +1,261 @@
+"""What happens to a project's files when its boxes come and go, on a real containerd."""
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from devbox.edge.cri.client import Cri
+from devbox.model.errors import Conflict, NotFound, Unavailable
+from devbox.model.nodes import UPPER_NONCE_XATTR
+from devbox.model.saves import SaveReason
+from tests.support.boxes import Node, Pod, project_uid
+from tests.support.containerd import mounts_under
+from tests.support.images import Layer, build, busybox_layer
+from tests.support.pods import SLEEP, container_config
+
+pytestmark = pytest.mark.root
+
+WORK = """
+set -e
+mkdir -p /project/dir; echo hello > /project/dir/file; chmod 640 /project/dir/file
+chown 1000:1000 /project/dir/file; ln -s file /project/dir/link; ln /project/dir/file /project/hard
+echo changed > /base/kept; rm /base/gone; mkfifo /project/pipe
+"""
+CHECK = """
+set -e
+test "$(cat /project/dir/file)" = hello
+test "$(stat -c %a:%u:%g /project/dir/file)" = 640:1000:1000
+test "$(readlink /project/dir/link)" = file
+test "$(stat -c %h /project/hard)" = 2; test -p /project/pipe
+test "$(cat /base/kept)" = changed; test ! -e /base/gone
+"""
+
+
+@pytest.mark.smoke
+async def test_files_outlive_every_box(node: Node) -> None:
+    uid = project_uid()
+    first = await node.box(uid)
+    await node.sh(first, WORK)
+    await node.end(first)
+    assert (node.upper(uid) / "project/dir/file").read_text() == "hello\n"
+    second = await node.box(uid, generation=2)
+    await node.sh(second, CHECK)
+    upper = node.journal.upper(uid)
+    assert upper is not None
+    assert (upper.generation, upper.dirty) == (2, True)
+
+
+async def test_start_record_and_nonce(node: Node) -> None:
+    uid = project_uid()
+    record = node.know(uid)
+    pod = await node.sandbox(record.pod_uid, project=uid)
+    await node.create(pod, container_config(SLEEP))
+    path = node.layout.boxes / record.pod_uid / "start.json"
+    given = json.loads(path.read_text())
+    assert given["upper_nonce"].encode() == os.getxattr(node.upper(uid), UPPER_NONCE_XATTR)
+    assert given["host_key"] == "the host key"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o777
+    assert stat.S_IMODE(node.layout.boxes.stat().st_mode) == 0o700
+    await node.runtime.start_container(pod.container_id)
+    assert await node.sh(pod, "ls /.devbox/box; cat /proc/1/cmdline") != ""
+    seen = await node.sh(pod, "cat /.devbox/box/start.json; rm /.devbox/box/start.json")
+    assert json.loads(seen) == given
+    refused = await node.runtime.exec_sync(pod.container_id, ["touch", "/.devbox/x"])
+    assert refused.exit_code != 0
+    await node.end(pod)
+    assert not path.parent.exists()
+
+
+async def test_root_directory_keeps_its_attributes(node: Node) -> None:
+    pod = await node.box(project_uid())
+    assert await node.sh(pod, "stat -c %a:%u:%g / ") == "755:0:0\n"
+
+
+async def test_stop_wants_one_save_and_kicks(node: Node) -> None:
+    uid = project_uid()
+    pod = await node.box(uid)
+    node.kicked()
+    await asyncio.gather(
+        *(node.runtime.stop_container(pod.container_id, grace_s=0) for _ in range(15)),
+        *(node.runtime.stop_sandbox(pod.sandbox_id) for _ in range(15)),
+    )
+    removals = [node.runtime.remove_container(pod.container_id) for _ in range(15)]
+    for outcome in await asyncio.gather(*removals, return_exceptions=True):
+        assert outcome is None or isinstance(outcome, NotFound)  # containerd's own answer
+    await node.runtime.remove_sandbox(pod.sandbox_id)
+    saves = node.journal.open_saves(uid)
+    assert [row.save.reason for row in saves] == [SaveReason.STOPPED]
+    assert node.kicked() == 1
+    assert node.journal.boxes_of_project(uid) == []
+
+
+async def test_crash_wants_a_save(node: Node) -> None:
+    uid = project_uid()
+    pod = await node.box(uid)
+    info = (await node.runtime.container_status(pod.container_id, verbose=True)).info["info"]
+    os.kill(json.loads(info)["pid"], signal.SIGKILL)
+    async with asyncio.timeout(10):
+        while not node.journal.open_saves(uid):
+            await asyncio.sleep(0.02)
+    assert node.journal.open_saves(uid)[0].save.reason is SaveReason.CRASHED
+    box = node.journal.box(pod.container_id)
+    assert box is not None
+    assert not box.may_write
+
+
+async def test_container_restarts_in_place(node: Node) -> None:
+    uid = project_uid()
+    pod = await node.box(uid)
+    await node.sh(pod, WORK)
+    old = pod.container_id
+    await node.runtime.stop_container(old, grace_s=0)
+    await node.create(pod, container_config((), attempt=1))
+    await node.runtime.start_container(pod.container_id)
+    await node.sh(pod, CHECK)
+    await node.runtime.remove_container(old)
+    await node.sh(pod, CHECK)
+
+
+async def test_second_container_is_refused_while_one_runs(node: Node) -> None:
+    uid = project_uid()
+    first = await node.box(uid)
+    record = node.know(uid, generation=2)
+    second = await node.sandbox(record.pod_uid, project=uid)
+    with pytest.raises(Unavailable, match="another container still uses"):
+        await node.create(second)
+    assert await node.runtime.containers(sandbox_id=second.sandbox_id) == []
+    await node.end(first)
+    await node.create(second)
+    await node.runtime.start_container(second.container_id)
+
+
+async def test_a_container_that_was_overtaken_cannot_start(node: Node) -> None:
+    uid = project_uid()
+    pods = []
+    for generation in (1, 2):
+        record = node.know(uid, generation)
+        pods.append(await node.sandbox(record.pod_uid, project=uid))
+        await node.create(pods[-1])
+    with pytest.raises(Conflict, match="no link"):
+        await node.runtime.start_container(pods[0].container_id)
+    behind = Cri(node.layout.containerd_socket)
+    with pytest.raises(Exception, match=r"no such file|failed"):
+        await behind.start_container(pods[0].container_id)
+    await behind.close()
+    await node.runtime.start_container(pods[1].container_id)
+
+
+async def test_an_old_generation_is_refused(node: Node) -> None:
+    uid = project_uid()
+    await node.end(await node.box(uid, generation=5))
+    record = node.know(uid, generation=4)
+    late = await node.sandbox(record.pod_uid, project=uid)
+    with pytest.raises(Conflict, match="newer box"):
+        await node.create(late)
+
+
+async def test_another_image_chain_is_refused(node: Node) -> None:
+
+    uid = project_uid()
+    pod = await node.box(uid)
+    await node.sh(pod, WORK)
+    await node.end(pod)
+    other = build([busybox_layer(), Layer(files={"extra": b"x"})])
+    node.server.import_image(other, "localhost/other:1")
+    record = node.know(uid, generation=2)
+    wrong = await node.sandbox(record.pod_uid, project=uid)
+    with pytest.raises(Conflict, match="another image"):
+        await node.create(wrong, container_config((), image="localhost/other:1"))
+    assert await node.runtime.containers(sandbox_id=wrong.sandbox_id) == []
+    await node.create(wrong, container_config(()))
+    await node.runtime.start_container(wrong.container_id)
+    await node.sh(wrong, CHECK)
+
+
+async def test_removal_behind_the_shims_back_keeps_the_files(node: Node) -> None:
+    uid = project_uid()
+    pod = await node.box(uid)
+    await node.sh(pod, WORK)
+    node.server.ctr("tasks", "kill", "--signal", "9", pod.container_id)
+    node.server.ctr("tasks", "rm", "--force", pod.container_id, check=False)
+    node.server.ctr("containers", "rm", pod.container_id, check=False)
+    node.server.ctr("snapshots", "rm", pod.container_id, check=False)
+    await node.sh(await node.box(uid, generation=2), CHECK)
+
+
+async def test_forced_removal_of_a_running_sandbox_keeps_the_files(node: Node) -> None:
+    uid = project_uid()
+    pod = await node.box(uid)
+    await node.sh(pod, WORK)
+    direct = Cri(node.layout.containerd_socket)
+    await direct.stop_sandbox(pod.sandbox_id)
+    await direct.remove_sandbox(pod.sandbox_id)
+    await direct.close()
+    with pytest.raises(NotFound):
+        await node.runtime.container_status(pod.container_id)
+    await node.sh(await node.box(uid, generation=2), CHECK)
+
+
+async def test_a_box_made_without_the_shim_never_touches_the_upper(node: Node) -> None:
+    uid = project_uid()
+    await node.end(await node.box(uid))
+    before = sorted(path.name for path in node.upper(uid).iterdir())
+    direct = Cri(node.layout.containerd_socket)
+    record = node.know(uid, generation=2)
+    pod = await node.sandbox(record.pod_uid, project=uid)
+    config = container_config(SLEEP)
+    pod.container_id = await direct.create_container(pod.sandbox_id, config, pod.sandbox)
+    await direct.start_container(pod.container_id)
+    assert await node.sh(pod, "touch /written; ls -d /.devbox 2>/dev/null || echo none") == "none\n"
+    assert sorted(path.name for path in node.upper(uid).iterdir()) == before
+    assert not (node.layout.boxes / record.pod_uid / "start.json").exists()
+    await direct.close()
+
+
+async def test_stats_tell_the_uppers_size(node: Node) -> None:
+
+    uid = project_uid()
+    pod = await node.box(uid)
+    upper = node.journal.upper(uid)
+    assert upper is not None
+    node.journal.put_upper(msgspec.structs.replace(upper, bytes=123_456_789))
+    async with asyncio.timeout(15):
+        while not (found := await stats_of(node, pod)):
+            await asyncio.sleep(0.1)
+    assert found == [123_456_789]
+    one = await node.runtime.container_stats(pod.container_id)
+    assert one.writable_layer.used_bytes.value == 123_456_789
+    assert one.memory.working_set_bytes.value > 0
+
+
+async def stats_of(node: Node, pod: Pod) -> list[int]:
+    return [
+        stats.writable_layer.used_bytes.value
+        for stats in await node.runtime.all_container_stats()
+        if stats.attributes.id == pod.container_id
+    ]
+
+
+async def test_start_records_are_in_memory(node: Node) -> None:
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", str(node.layout.boxes)], capture_output=True, check=True
+    )
+    assert kind.stdout.strip() == b"tmpfs"
+    assert [p for p in mounts_under(Path(node.layout.run)) if p == str(node.layout.boxes)]
+
+
+async def test_controller_away(node: Node) -> None:
+    node.layout.node_socket.unlink()
+    labelled = await node.sandbox("labelled", project="some")
+    with pytest.raises(Unavailable, match="controller"):
+        await node.create(labelled)
+    plain = await node.sandbox("plain")
+    await node.create(plain, container_config(SLEEP))
+    await node.runtime.start_container(plain.container_id)
