@@ -15,9 +15,9 @@ import msgspec
 from devbox.edge.routes import PREFIX, ROUTES, Route
 from devbox.edge.rpc import Failure, error_of
 from devbox.model import orchestrator as o
-from devbox.model.api import Me, ServerInfo
+from devbox.model.about import About
 from devbox.model.errors import BadInput, Internal, Unavailable
-from devbox.model.projects import Project
+from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
 from devbox.model.saves import Release
 
@@ -33,7 +33,7 @@ class Api:
     reached.
     """
 
-    def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
+    def __init__(self, url: str, token: str, ca_file: Path | str | None = None) -> None:
         self._base = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._ca_file = ca_file
@@ -57,14 +57,14 @@ class Api:
 
     # The gateway itself
 
-    async def server(self) -> ServerInfo:
+    async def about(self) -> About:
         """Cluster, region, version."""
-        answer: ServerInfo = await self._call("server", o.Nothing())
+        answer: About = await self._call("about", o.Nothing())
         return answer
 
-    async def me(self) -> Me:
+    async def me(self) -> User:
         """Whose credential this is."""
-        answer: Me = await self._call("me", o.Nothing())
+        answer: User = await self._call("me", o.Nothing())
         return answer
 
     # Projects
@@ -226,7 +226,7 @@ class Api:
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
             trusted: Any = {}
-            if self._ca_file is not None:
+            if self._ca_file:
                 trusted = {"ssl": _trust(self._ca_file)}
             connector = aiohttp.TCPConnector(**trusted)
             self._http = aiohttp.ClientSession(connector=connector, headers=self._headers)
@@ -257,7 +257,7 @@ class Api:
         )
 
 
-def _trust(ca_file: Path) -> ssl.SSLContext:
+def _trust(ca_file: Path | str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca_file))
     except (OSError, ssl.SSLError) as error:

@@ -113,6 +113,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     node: str = "node-1"
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 7080
+    tls_cert: str = ""
+    """File with the gateway's certificate chain, PEM; empty is plain HTTP."""
+    tls_key: str = ""
+    """File with its private key, PEM."""
     registry_port: int = 7081
     """On loopback."""
     subnet: str = "10.147.0.0/16"

@@ -18,8 +18,8 @@ from urllib.parse import quote
 import msgspec
 
 from devbox.model import orchestrator as o
-from devbox.model.api import Me, ServerInfo
-from devbox.model.projects import Project
+from devbox.model.about import About
+from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
 from devbox.model.saves import Release
 
@@ -147,8 +147,8 @@ _PROJECT = f"{_PROJECTS}/{{name}}"
 def _own() -> tuple[Route, ...]:
     nothing = o.Nothing
     return (
-        Route("server", "GET", "/server", nothing, ServerInfo, Who.USER, "Which cluster this is."),
-        Route("me", "GET", "/me", nothing, Me, Who.USER, "Whose credential this is."),
+        Route("about", "GET", "/server", nothing, About, Who.USER, "Which cluster this is."),
+        Route("me", "GET", "/me", nothing, User, Who.USER, "Whose credential this is."),
     )
 
 
