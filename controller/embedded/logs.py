@@ -1,0 +1,51 @@
+"""What boxes write: files in CRI's log format, `TIME STREAM TAGS TEXT`, one directory per pod."""
+
+import shutil
+from pathlib import Path
+
+from controller.embedded.pods import LOG_FILE
+
+_TAIL_BYTES = 1 << 20
+_MAX_LINE = 16 << 10
+
+
+def directory(logs: Path, pod_uid: str) -> Path:
+    """Where a pod's logs lie."""
+    return logs / "pods" / pod_uid
+
+
+def last_lines(logs: Path, pod_uid: str, count: int) -> tuple[str, ...]:
+    """The last lines, oldest first; none when nothing was written."""
+    if not pod_uid or count <= 0:
+        return ()
+    try:
+        with (directory(logs, pod_uid) / LOG_FILE).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            data = file.read(_TAIL_BYTES)
+    except OSError:
+        return ()
+    rows = data.split(b"\n")
+    if size > len(data):
+        rows = rows[1:]
+    return tuple(join(rows)[-count:])
+
+
+def join(rows: list[bytes]) -> list[str]:
+    """CRI's rows as the lines that were written: parts (tag P) are put together."""
+    lines: list[str] = []
+    part = ""
+    for row in rows:
+        fields = row.split(b" ", 3)
+        if len(fields) < 4:
+            continue
+        part += fields[3].decode("utf-8", "replace").rstrip("\r")
+        if fields[2].split(b":")[0] != b"P":
+            lines.append(part[:_MAX_LINE])
+            part = ""
+    return [*lines, part[:_MAX_LINE]] if part else lines
+
+
+def remove(logs: Path, pod_uid: str) -> None:
+    """Remove a pod's logs."""
+    shutil.rmtree(directory(logs, pod_uid), ignore_errors=True)

@@ -1,0 +1,317 @@
+"""Boxes on a real containerd, straight: without the commit-shim a box is a plain container."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from controller.core import events as e
+from controller.core.state import Box, BoxStep
+from controller.embedded import logs
+from controller.embedded.driver import PodDriver
+from controller.embedded.network import Network
+from controller.embedded.pods import POD_LABEL
+from controller.embedded.resolver import Resolver
+from controller.embedded.rules import Net
+from controller.store.projects import ProjectRow
+from devbox.edge.cri.client import Cri
+from devbox.edge.tasks import Tasks
+from devbox.model.projects import Desired, Image, ProjectSpec
+from tests.support import images
+from tests.support.containerd import ContainerdServer, running_containerd
+from tests.support.registry import RegistryServer
+
+pytestmark = pytest.mark.root
+_PATIENCE_S = 40.0
+
+# Answers like an agent: 200 on the agent's port, whatever it is asked.
+_AGENT = """\
+trap 'exit 0' TERM
+echo began as $$
+while true; do
+  printf 'HTTP/1.0 200 OK\\r\\n\\r\\n' | nc -l -p 4242 >/dev/null 2>&1
+done &
+echo serving
+wait
+"""
+_BROKEN = "echo one; echo the table is missing >&2; exit 3"
+_REFUSING = """\
+trap 'exit 0' TERM
+while true; do
+  printf 'HTTP/1.0 503 No\\r\\n\\r\\nThis box has no kept upper.' | nc -l -p 4242 >/dev/null
+done &
+wait
+"""
+
+
+@dataclass
+class Node:
+    """Containerd, a registry that holds the images, and the boxes' network."""
+
+    containerd: ContainerdServer
+    registry: RegistryServer
+    net: Net
+    images: dict[str, Image]
+
+    @property
+    def cri_socket(self) -> Path:
+        return self.containerd.socket
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    registry = RegistryServer(tmp_path_factory.mktemp("registry"))
+    registry.start()
+    try:
+        with running_containerd() as containerd:
+            (containerd.directory / "cni" / "10-test.conflist").unlink()
+            third = int(containerd.bridge[2:4], 16)
+            subnet = IPv4Network(f"10.{100 + third % 40}.{third}.0/24")
+            net = Net(subnet=subnet, bridge=containerd.bridge, gateway_port=7080)
+            known = {
+                name: _push(registry, name, script)
+                for name, script in (
+                    ("agent", _AGENT),
+                    ("broken", _BROKEN),
+                    ("refusing", _REFUSING),
+                )
+            }
+            yield Node(containerd, registry, net, known)
+    finally:
+        registry.kill()
+
+
+def _push(registry: RegistryServer, name: str, script: str) -> Image:
+    image = images.build([images.busybox_layer()], {"Entrypoint": ["/bin/sh", "-c", script]})
+    digest = images.push(image, registry.url, f"runtimes/{name}", "latest")
+    return Image(repository=f"runtimes/{name}", digest=digest, architecture="amd64")
+
+
+@dataclass
+class Bench:
+    """A driver, and what it told."""
+
+    node: Node
+    driver: PodDriver
+    network: Network
+    cri: Cri
+    tasks: Tasks
+    told: list[tuple[str, e.Event]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    made: list[tuple[ProjectRow, Box]] = field(default_factory=list)
+
+    async def see(self, uid: str, event: e.Event) -> None:
+        self.told.append((uid, event))
+        self.news.set()
+
+    async def until(self, uid: str, kind: type, count: int = 1) -> e.Event:
+        async with asyncio.timeout(_PATIENCE_S):
+            while True:
+                found = [event for who, event in self.told if who == uid and type(event) is kind]
+                if len(found) >= count:
+                    return found[-1]
+                self.news.clear()
+                await self.news.wait()
+
+    def start(self, name: str, image: str = "agent", namespace: str = "team") -> ProjectRow:
+        project = _project(name, namespace, self.node.images[image])
+        box = _box(project, 1)
+        self.made.append((project, box))
+        self.driver.start(project, box)
+        return project
+
+    def stop(self, project: ProjectRow) -> None:
+        self.driver.stop(project, _box(project, 1))
+
+    async def container(self, project: ProjectRow) -> str:
+        found = await self.cri.containers(labels={POD_LABEL: _box(project, 1).pod_uid})
+        return found[0].id
+
+    async def run(self, project: ProjectRow, *command: str) -> tuple[int, str]:
+        done = await self.cri.exec_sync(await self.container(project), command, 20)
+        return done.exit_code, (done.stdout + done.stderr).decode()
+
+    async def serving(self, *projects: ProjectRow) -> None:
+        for project in projects:
+            await self.until(project.uid, e.BoxServing)
+
+
+def _project(name: str, namespace: str, image: Image) -> ProjectRow:
+    return ProjectRow(
+        uid=str(uuid.uuid4()),
+        namespace=namespace,
+        name=name,
+        spec=ProjectSpec(runtime="x"),
+        image=image,
+        runtime="x",
+        desired=Desired.RUNNING,
+        created_at=0.0,
+        host_key="",
+    )
+
+
+def _box(project: ProjectRow, generation: int) -> Box:
+    uid = str(uuid.uuid5(uuid.UUID(project.uid), f"box {generation}"))
+    return Box(pod_uid=uid, generation=generation, image=project.image, step=BoxStep.STARTING)
+
+
+def _driver(node: Node, network: Network, tasks: Tasks, see: Callable[..., object]) -> PodDriver:
+    return PodDriver(
+        Cri(node.cri_socket),
+        network,
+        tasks,
+        see=see,  # type: ignore[arg-type]
+        registry_host=node.registry.host,
+        log_root=node.containerd.layout.data / "logs",
+    )
+
+
+@pytest.fixture
+async def bench(node: Node) -> AsyncIterator[Bench]:
+    tasks = Tasks("test")
+    network = Network(node.net, node.containerd.directory / "net")
+    # The fixture's containerd reads its networks from a folder of its own.
+    network.conflists = node.containerd.directory / "cni"
+    await network.set_up()
+    cri = Cri(node.cri_socket)
+    bench = Bench(node, None, network, cri, tasks)  # type: ignore[arg-type]
+    bench.driver = _driver(node, network, tasks, bench.see)
+    tasks.start(bench.driver.look(), "look")
+    yield bench
+    for project, box in bench.made:
+        bench.driver.stop(project, box)
+    for project, _ in bench.made:
+        await bench.until(project.uid, e.BoxGone)
+    await tasks.close()
+    assert list(await cri.sandboxes()) == []
+    await cri.close()
+    await bench.driver._cri.close()
+    await network.remove()
+
+
+@pytest.mark.smoke
+async def test_a_box_starts_serves_writes_logs_and_stops(bench: Bench) -> None:
+    project = bench.start("hello")
+    up = await bench.until(project.uid, e.BoxUp)
+    assert isinstance(up, e.BoxUp)
+    assert up.ip in {str(address) for address in bench.node.net.subnet}
+    await bench.serving(project)
+    root = bench.node.containerd.layout.data / "logs"
+    assert logs.last_lines(root, _box(project, 1).pod_uid, 5)[0].startswith("began as")
+    _, said = await bench.run(project, "/bin/cat", "/etc/hostname", "/etc/resolv.conf")
+    assert said.splitlines()[0] == "hello"
+    assert f"nameserver {bench.node.net.gateway}" in said
+    assert "search team.devbox.internal" in said
+    bench.stop(project)
+    await bench.until(project.uid, e.BoxGone)
+    assert list(await bench.cri.sandboxes()) == []
+    bench.driver.forget(replace(project, state=replace(project.state, generation=1)))
+    assert list((root / "pods").iterdir()) == []
+
+
+async def test_a_box_that_ends_says_how_and_its_last_words(bench: Bench) -> None:
+    project = bench.start("broken", "broken")
+    ended = await bench.until(project.uid, e.BoxEnded)
+    assert isinstance(ended, e.BoxEnded)
+    assert "exit code 3" in ended.sentence
+    assert "the table is missing" in ended.sentence
+
+
+async def test_an_agent_that_refuses_is_heard(bench: Bench) -> None:
+    project = bench.start("refusing", "refusing")
+    refusing = await bench.until(project.uid, e.BoxRefusing)
+    assert refusing == e.BoxRefusing(1, "This box has no kept upper.")
+
+
+async def test_an_image_that_is_nowhere_is_said(bench: Bench) -> None:
+    missing = replace(bench.node.images["agent"], digest=f"sha256:{'0' * 64}")
+    bench.node.images["missing"] = missing
+    project = bench.start("missing", "missing")
+    ended = await bench.until(project.uid, e.BoxEnded)
+    assert isinstance(ended, e.BoxEnded)
+    assert "could not be started" in ended.sentence
+
+
+async def test_what_is_killed_or_removed_behind_our_back_is_noticed(bench: Bench) -> None:
+    killed, removed = bench.start("killed"), bench.start("removed")
+    await bench.serving(killed, removed)
+    bench.node.containerd.ctr("task", "kill", "-s", "9", await bench.container(killed))
+    for sandbox in await bench.cri.sandboxes({POD_LABEL: _box(removed, 1).pod_uid}):
+        await bench.cri.stop_sandbox(sandbox.id)
+        await bench.cri.remove_sandbox(sandbox.id)
+    ended = await bench.until(killed.uid, e.BoxEnded)
+    assert isinstance(ended, e.BoxEnded)
+    assert "SIGKILL" in ended.sentence
+    await bench.until(removed.uid, e.BoxEnded)
+
+
+async def test_a_stop_in_the_middle_of_a_start_leaves_nothing(bench: Bench) -> None:
+    project = bench.start("hasty")
+    while not await bench.cri.sandboxes():
+        await asyncio.sleep(0.01)
+    bench.stop(project)
+    await bench.until(project.uid, e.BoxGone)
+    assert list(await bench.cri.sandboxes()) == []
+
+
+async def test_a_new_driver_adopts_what_runs_and_clears_what_does_not(bench: Bench) -> None:
+    kept, lost, stray = bench.start("kept"), bench.start("lost"), bench.start("stray")
+    await bench.serving(kept, lost, stray)
+    bench.node.containerd.ctr("task", "kill", "-s", "9", await bench.container(lost))
+    await bench.until(lost.uid, e.BoxEnded)
+    tasks = Tasks("second")
+    bench.told.clear()
+    again = _driver(bench.node, bench.network, tasks, bench.see)
+    again.adopt(kept, _box(kept, 1))
+    again.adopt(lost, _box(lost, 1))
+    await bench.until(kept.uid, e.BoxServing)
+    await bench.until(lost.uid, e.BoxGone)
+    known = {_box(kept, 1).pod_uid}
+    await again.tidy(lambda uid: uid in known)
+    left = {sandbox.metadata.uid for sandbox in await bench.cri.sandboxes()}
+    assert left == known
+    await tasks.close()
+    await again._cri.close()
+
+
+async def test_boxes_of_a_namespace_reach_each_other_by_name_and_no_others(bench: Bench) -> None:
+    resolver = Resolver(bench.network, bench.tasks, list)
+    await resolver.start()
+    hello, db = bench.start("hello"), bench.start("db")
+    other = bench.start("other", namespace="foreign")
+    await bench.serving(hello, db, other)
+    try:
+        serve = "while true; do echo hi | nc -l -p 5432; done >/dev/null 2>&1 &"
+        for project in (db, other):
+            await bench.run(project, "/bin/sh", "-c", serve)
+        assert await bench.run(hello, "/bin/nc", "-w", "3", "db", "5432") == (0, "hi\n")
+        address = bench.network.address_of(bench.driver._pods[_box(db, 1).pod_uid].neighbour)
+        assert address is not None
+        code, _ = await bench.run(other, "/bin/nc", "-w", "1", "db", "5432")
+        assert code != 0
+        code, _ = await bench.run(other, "/bin/nc", "-w", "1", address, "5432")
+        assert code != 0
+        code, _ = await bench.run(hello, "/bin/nc", "-w", "1", address, "4242")
+        assert code != 0, "another box reached an agent"
+    finally:
+        await resolver.close()
+
+
+async def test_boxes_reach_nothing_of_the_host(bench: Bench) -> None:
+    project = bench.start("hello")
+    await bench.serving(project)
+    listening = await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", 0)
+    port = listening.sockets[0].getsockname()[1]
+    try:
+        gateway = bench.node.net.gateway
+        for host in (gateway, "127.0.0.1"):
+            code, _ = await bench.run(project, "/bin/nc", "-w", "1", host, str(port))
+            assert code != 0
+    finally:
+        listening.close()
+        await listening.wait_closed()
