@@ -16,7 +16,7 @@ _VARIABLE = "_DEVBOX_COMPLETE"
 @command('eval "$(devbox completion bash)"', "devbox completion --install")
 def completion(
     call: Call,
-    shell: Annotated[str, typer.Argument(metavar="[SHELL]", help="bash, zsh or fish.")] = "",
+    shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")] = "",
     install: Annotated[
         bool, typer.Option("--install", help="Add it to the shell's start-up file.")
     ] = False,

@@ -139,7 +139,7 @@ def remove(call: Call, name: ContextName) -> None:
 @command("devbox context show", "devbox context show work")
 def show(
     call: Call,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Else the one used.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Else the one used.")] = "",
 ) -> None:
     """Show one context; which credential there is, never the credential."""
     context, token = config.choose(name or call.context)

@@ -16,7 +16,7 @@ from devbox.model.errors import BadInput
 _REMOTE = re.compile(r"((?:[a-z0-9-]+/)?[a-z0-9-]+):(.*)", re.DOTALL)
 
 Paths = Annotated[
-    list[str], typer.Argument(metavar="FROM… TO", help="Paths; NAME:PATH is in a project's box.")
+    list[str], typer.Argument(metavar="FROM... TO", help="Paths; NAME:PATH is in a project's box.")
 ]
 
 

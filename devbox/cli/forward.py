@@ -22,7 +22,8 @@ _LOCALHOST = "127.0.0.1"
 Specs = Annotated[
     list[str],
     typer.Argument(
-        metavar="PORT…", help="REMOTE, LOCAL:REMOTE or LOCAL:HOST:REMOTE; LOCAL 0 is any free one."
+        metavar="PORT...",
+        help="REMOTE, LOCAL:REMOTE or LOCAL:HOST:REMOTE; LOCAL 0 is any.",
     ),
 ]
 

@@ -50,8 +50,8 @@ def _bare(public_key: str) -> str:
 
 def fingerprint(public_key: str) -> str:
     """As `ssh-keygen -l` prints it; `-` for no key."""
-    parts = public_key.split()
-    if len(parts) < len(("type", "key")):
+    try:
+        digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
+    except (IndexError, ValueError):
         return "-"
-    digest = hashlib.sha256(base64.b64decode(parts[1])).digest()
     return "SHA256:" + base64.b64encode(digest).rstrip(b"=").decode("ascii")

@@ -7,6 +7,7 @@ not know any command, and imports nothing heavy: shells call it at every press o
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ from devbox.cli.screen import Output, Screen
 from devbox.model.errors import BadInput
 
 _BEHIND = "devbox.behind"
+_ARGUMENT_TYPE = re.compile(r"(?<=\w)\]? <(?:list\[)?str\]?>")
 
 
 class Entry(NamedTuple):
@@ -156,15 +158,26 @@ def _styled(text: str) -> str:
 
 
 class StyledCommand(TyperCommand):
-    """A command whose help has bold headings."""
+    """A command whose help has bold headings, and names arguments as people do."""
 
     def get_help(self, ctx: Any) -> str:
         """The help page."""
-        return _styled(super().get_help(ctx))
+        plain = _ARGUMENT_TYPE.sub(lambda found: " " * len(found[0]), super().get_help(ctx))
+        return _styled(plain)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`[OPTIONS] NAME`: an optional argument in brackets, nothing in braces."""
+        arguments = [param for param in self.get_params(ctx) if not param.opts[0].startswith("-")]
+        shown = [(str(one.metavar or one.name).strip("[]"), one.required) for one in arguments]
+        return ["[OPTIONS]", *(name if required else f"[{name}]" for name, required in shown)]
 
 
 class PassingCommand(StyledCommand):
     """A command that hands on what follows `--`, and takes none of it for its own."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """With what may follow `--`."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND…]"]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what stands before `--`."""

@@ -1,6 +1,7 @@
 """`devbox list|show|edit|delete`: projects as a whole."""
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -191,10 +192,13 @@ async def delete(
     call.screen.say(f"{key.name} is {'being deleted' if no_wait else 'gone'}.")
 
 
-def _ask_name(project: "Project") -> None:
-    import sys
+def interactive() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty()
 
-    if not sys.stdin.isatty():
+
+def _ask_name(project: "Project") -> None:
+    if not interactive():
         raise BadInput(
             f"deleting {project.name} must be confirmed, and nobody is there to ask",
             "Nothing was done. Scripts say --yes.",

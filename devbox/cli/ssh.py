@@ -18,7 +18,7 @@ from devbox.model.errors import BadInput
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="[NAME]",
+        metavar="NAME",
         help="The project: NAME, or NAMESPACE/NAME.",
         autocompletion=complete_projects,
         show_default=False,
