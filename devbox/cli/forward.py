@@ -1,9 +1,11 @@
 """`devbox forward`: TCP ports of a box, reached on this machine."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,12 +14,12 @@ from devbox.cli.options import Namespace, ProjectName
 from devbox.model.errors import BadInput, Conflict, DevboxError
 
 if TYPE_CHECKING:
-    from devbox.cli.sessions import Session, Stream
-    from devbox.edge.tasks import Tasks
+    from devbox.edge.links import ClientSession
 
-_CHUNK = 256 << 10
 _PORTS = 1 << 16
 _LOCALHOST = "127.0.0.1"
+
+Accept = Callable[..., None]
 
 Specs = Annotated[
     list[str],
@@ -75,7 +77,17 @@ async def forward(call: Call, name: ProjectName, ports: Specs, namespace: Namesp
         Tasks("forward") as tasks,
         open_session(dial) as session,
     ):
-        listening = [await _listen(one, session, tasks, stack) for one in forwards]
+
+        async def serve(one: Forward, *ends: Any) -> None:
+            try:
+                await carry(one, session, *ends)
+            except DevboxError as error:
+                call.screen.note(f"{one}: {error.message}")
+
+        def accept(one: Forward, *ends: Any) -> None:
+            tasks.start(serve(one, *ends), "carry")
+
+        listening = [await _listen(one, accept, stack) for one in forwards]
         call.screen.answer(
             [{"local": f.local, "host": f.host, "port": f.remote} for f in listening]
         )
@@ -83,56 +95,36 @@ async def forward(call: Call, name: ProjectName, ports: Specs, namespace: Namesp
             call.screen.say(str(one))
         call.screen.note("Ctrl-C ends it.")
         with call.screen.goes_on("The forwards are closed; the box goes on."):
-            await asyncio.Event().wait()
+            await session.ended.wait()
+        if session.error is not None:
+            raise session.error
 
 
-async def _listen(
-    one: Forward, session: "Session", tasks: "Tasks", stack: AsyncExitStack
-) -> Forward:
+async def _listen(one: Forward, accept: Accept, stack: AsyncExitStack) -> Forward:
     """Listen for one forward. Raises Conflict when the port is taken."""
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await carry(one, session, tasks, reader, writer)
-
     try:
-        server = await asyncio.start_server(accept, _LOCALHOST, one.local, limit=_CHUNK)
+        server = await asyncio.start_server(partial(accept, one), _LOCALHOST, one.local)
     except OSError as error:
         raise Conflict(
             f"port {one.local} of this machine cannot be listened on: {error.strerror}",
             f"Choose another, such as 0:{one.remote} for any free one.",
         ) from error
-    stack.push_async_callback(_close, server)
+    stack.callback(server.close)
     return replace(one, local=server.sockets[0].getsockname()[1])
-
-
-async def _close(server: asyncio.Server) -> None:
-    server.close()
 
 
 async def carry(
     one: Forward,
-    session: "Session",
-    tasks: "Tasks",
+    session: "ClientSession",
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
-    """One connection, both ways, each direction to its own end."""
-    with suppress(DevboxError, OSError):
-        stream = await session.open("tcp", {"host": one.host, "port": one.remote})
-        up = tasks.start(_up(reader, stream), "up")
-        with suppress(DevboxError, OSError):
-            while data := await stream.read(_CHUNK):
-                writer.write(data)
-                await writer.drain()
-            writer.write_eof()
-            await up
-        up.cancel()
-        await stream.close()
-    writer.close()
+    """One connection, both ways, each direction to its own end. Raises DevboxError."""
+    from devbox.edge.links import Lane, pump_socket
 
-
-async def _up(reader: asyncio.StreamReader, stream: "Stream") -> None:
-    with suppress(DevboxError, OSError):
-        while data := await reader.read(_CHUNK):
-            await stream.write(data)
-        await stream.end()
+    try:
+        stream = await session.open("tcp", {"host": one.host, "port": one.remote}, Lane.BULK)
+    except DevboxError:
+        writer.close()
+        raise
+    await pump_socket(stream, reader, writer)

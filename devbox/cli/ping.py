@@ -13,7 +13,7 @@ from devbox.cli.options import Namespace, ProjectName
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from devbox.cli.sessions import Session
+    from devbox.edge.links import ClientSession
 
 _PAUSE_S = 0.2
 
@@ -32,8 +32,8 @@ async def ping(
     wanted = target(call, name, namespace)
     dial = await dial_of(wanted)
     async with open_api(wanted.context, wanted.bearer) as gateway:
-        await gateway.api.about()
-        to_gateway = await _measure(gateway.api.about, count)
+        await gateway.api.server()
+        to_gateway = await _measure(gateway.api.server, count)
     begun = time.perf_counter()
     async with open_session(dial) as session:
         await _greeting(session)
@@ -54,7 +54,7 @@ async def ping(
     )
 
 
-async def _greeting(session: "Session") -> None:
+async def _greeting(session: "ClientSession") -> None:
     """A stream to the SSH server, until it says its version (RFC 4253, 4.2)."""
     stream = await session.open("ssh", {})
     await stream.read(1)

@@ -7,35 +7,17 @@ no command and shows nothing.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devbox.cli.config import DEFAULT_NAMESPACE, LOCAL, Context, Credentials, choose, local_server
 from devbox.cli.lazy import Call
 from devbox.model.errors import BadInput, Unauthorized
 from devbox.model.names import check_label
-from devbox.model.orchestrator import Orchestrator, ProjectKey
+from devbox.model.orchestrator import ProjectKey
 
 if TYPE_CHECKING:
-    from devbox.model.projects import User
-
-
-class About(Protocol):
-    """What a gateway says of itself."""
-
-    version: str
-    cluster: str
-    region: str
-
-
-class Api(Orchestrator, Protocol):
-    """The HTTP API as commands use it."""
-
-    async def about(self) -> About:
-        """Version and place of the gateway."""
-
-    async def me(self) -> "User":
-        """Whose token it is."""
+    from devbox.edge.api import Api
 
 
 @dataclass(frozen=True)
@@ -43,14 +25,14 @@ class Gateway:
     """An open API client, and the context it belongs to."""
 
     context: Context
-    api: Api
+    api: "Api"
 
     async def where(self) -> tuple[str, str]:
         """Cluster and region: the head of every address here."""
         if self.context.cluster:
             return self.context.cluster, self.context.region
-        about = await self.api.about()
-        return about.cluster, about.region
+        server = await self.api.server()
+        return server.cluster, server.region
 
 
 @dataclass(frozen=True)
@@ -129,6 +111,8 @@ async def open_project(
 @asynccontextmanager
 async def open_api(context: Context, bearer: str) -> AsyncIterator[Gateway]:
     """The API of a context with this credential."""
-    client = import_module("devbox.edge.api").Api
-    async with client(context.url, bearer, ca_file=context.ca_file) as api:
+    from devbox.edge.api import Api
+
+    ca_file = Path(context.ca_file) if context.ca_file else None
+    async with Api(context.url, bearer, ca_file) as api:
         yield Gateway(context, api)

@@ -3,44 +3,27 @@
 Owns the choice of URL and credential for a session. Knows no command.
 """
 
+import asyncio
+import logging
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from devbox.cli.config import Context
 from devbox.cli.reach import Target, open_api
 from devbox.model.address import parse_url
+from devbox.model.errors import BadInput
 from devbox.model.orchestrator import ProjectKey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    import ssl
+    from collections.abc import AsyncIterator, Callable
 
+    from devbox.edge.links import ClientSession, SessionEvent
     from devbox.model.projects import Project
 
-
-class Stream(Protocol):
-    """One flow to the box, as commands use it."""
-
-    async def read(self, limit: int) -> bytes:
-        """At most so many bytes; none at the end."""
-
-    async def write(self, data: bytes) -> None:
-        """Send; waits for credit."""
-
-    async def end(self) -> None:
-        """No more from here."""
-
-    async def close(self) -> None:
-        """No more either way."""
-
-
-class Session(Protocol):
-    """A conversation with the agent, as commands use it."""
-
-    async def open(self, service: str, params: "Mapping[str, object]") -> Stream:
-        """A new stream."""
-
+    CallLater = Callable[..., asyncio.TimerHandle]
 
 _SILENT_S = 2.0
 """A break shorter than this is nobody's business."""
@@ -81,8 +64,72 @@ async def fetch_project(wanted: Target) -> "Project":
 
 
 @asynccontextmanager
-async def open_session(dial: Dial) -> "AsyncIterator[Session]":
+async def open_session(dial: Dial) -> "AsyncIterator[ClientSession]":
     """A session that re-dials by itself; says so on stderr when that takes long."""
-    connect = import_module("devbox.edge.links").connect
-    async with connect(dial.url, bearer=dial.bearer) as session:
-        yield session
+    silence_logs()
+    from devbox.edge.links import DialOptions, Target, connect
+
+    where = Target(dial.url, dial.bearer, ssl=_trusted(dial))
+    notice = Notice(asyncio.get_running_loop().call_later, _say)
+    try:
+        async with connect("", target=where, options=DialOptions(on_state=notice.hear)) as session:
+            yield session
+    finally:
+        notice.end()
+
+
+def _trusted(dial: Dial) -> "ssl.SSLContext | None":
+    if not dial.ca_file:
+        return None
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=dial.ca_file)
+    except OSError as error:
+        raise BadInput(
+            f"{dial.ca_file} cannot be used: {error}", "Give a file of certificates in PEM."
+        ) from error
+
+
+def silence_logs() -> None:
+    """What the shared parts log is for servers; a person's stdout may carry SSH."""
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _say(text: str) -> None:
+    print(f"devbox: {text}", file=sys.stderr, flush=True)
+
+
+class Notice:
+    """Tells a person of a break in the connection, but only of one that lasts."""
+
+    def __init__(self, call_later: "CallLater", say: "Callable[[str], None]") -> None:
+        self._call_later = call_later
+        self._say = say
+        self._timer: asyncio.TimerHandle | None = None
+        self._told = False
+
+    def hear(self, event: "SessionEvent") -> None:
+        """Take the session's new state."""
+        if event.state == "linkless" and self._timer is None:
+            self._timer = self._call_later(_SILENT_S, self._tell, event.reason)
+        elif event.state == "linked":
+            self.end()
+            if self._told:
+                self._told = False
+                self._say("connected again")
+
+    def _tell(self, reason: str) -> None:
+        self._told = True
+        self._say(f"reconnecting ({reason}); nothing is lost" if reason else "reconnecting")
+
+    def end(self) -> None:
+        """Say no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -15,7 +15,7 @@ from devbox.cli.sessions import dial_of, open_session
 
 if TYPE_CHECKING:
     from devbox.cli.reach import Target
-    from devbox.cli.sessions import Stream
+    from devbox.edge.links import Stream
 
 _CHUNK = 256 << 10
 

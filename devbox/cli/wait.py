@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from devbox.cli.screen import Report
 from devbox.cli.units import size
-from devbox.model.errors import NotFound, Unavailable
+from devbox.model.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from devbox.model.orchestrator import Nothing, ProjectKey
 from devbox.model.projects import Phase, Project
 from devbox.model.runtimes import RuntimeState
@@ -51,7 +51,11 @@ async def until_ready(gateway: "Gateway", before: Project, report: Report) -> Pr
 async def _tell_runtime(gateway: "Gateway", project: Project, report: Report) -> None:
     """The first project of a runtime waits for its image; say how far that is."""
     wanted = project.spec.runtime
-    for runtime in (await gateway.api.list_runtimes(Nothing())).runtimes:
+    try:
+        known = (await gateway.api.list_runtimes(Nothing())).runtimes
+    except (Unauthorized, Forbidden):
+        known = ()
+    for runtime in known:
         if runtime.name == wanted and runtime.state is RuntimeState.BUILDING:
             report(f"building runtime {wanted}: {runtime.message}".rstrip(": "), runtime.progress)
             return

@@ -36,7 +36,7 @@ class FakeApi:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._orchestrator, name)
 
-    async def about(self) -> Any:
+    async def server(self) -> Any:
         return SimpleNamespace(version="9.9.9", cluster="home", region="here")
 
     async def me(self) -> Any:
@@ -90,7 +90,8 @@ def cli(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     @asynccontextmanager
     async def open_api(context: config.Context, bearer: str) -> AsyncIterator[reach.Gateway]:
         made.bearers.append(bearer)
-        yield reach.Gateway(context, FakeApi(made.orchestrator))
+        api: Any = FakeApi(made.orchestrator)
+        yield reach.Gateway(context, api)
 
     monkeypatch.setattr(reach, "open_api", open_api)
     context = config.Context("work", URL, cluster="home", region="here")
