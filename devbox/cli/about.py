@@ -19,9 +19,9 @@ async def version(call: Call) -> None:
     answer = {"client": here, "gateway": "", "url": ""}
     try:
         async with open_gateway(call) as gateway:
-            server = await gateway.api.server()
-            answer |= {"gateway": server.version, "url": gateway.context.url}
-            there = f"{server.version} at {gateway.context.url} ({server.cluster}/{server.region})"
+            about = await gateway.api.about()
+            answer |= {"gateway": about.version, "url": gateway.context.url}
+            there = f"{about.version} at {gateway.context.url} ({about.cluster}/{about.region})"
     except DevboxError as error:
         there = f"unknown: {error.message}"
     call.screen.answer(answer)

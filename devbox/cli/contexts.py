@@ -42,9 +42,9 @@ async def login(
     context = _context(name, url, namespace, ca_file)
     token = _read_token(token_file)
     async with open_api(context, token) as gateway:
-        server = await gateway.api.server()
+        about = await gateway.api.about()
         user = await gateway.api.me()
-    known = replace(context, cluster=server.cluster, region=server.region)
+    known = replace(context, cluster=about.cluster, region=about.region)
     config.put_context(known, token, use=True)
     call.screen.answer({"context": context.name, "url": context.url, "user": user.name})
     call.screen.say(f"{user.name} is logged in at {context.url} (context {context.name}).")

@@ -32,8 +32,8 @@ async def ping(
     wanted = target(call, name, namespace)
     dial = await dial_of(wanted)
     async with open_api(wanted.context, wanted.bearer) as gateway:
-        await gateway.api.server()
-        to_gateway = await _measure(gateway.api.server, count)
+        await gateway.api.about()
+        to_gateway = await _measure(gateway.api.about, count)
     begun = time.perf_counter()
     async with open_session(dial) as session:
         await _greeting(session)

@@ -7,7 +7,6 @@ no command and shows nothing.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devbox.cli.config import DEFAULT_NAMESPACE, LOCAL, Context, Credentials, choose, local_server
@@ -31,8 +30,8 @@ class Gateway:
         """Cluster and region: the head of every address here."""
         if self.context.cluster:
             return self.context.cluster, self.context.region
-        server = await self.api.server()
-        return server.cluster, server.region
+        about = await self.api.about()
+        return about.cluster, about.region
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,5 @@ async def open_api(context: Context, bearer: str) -> AsyncIterator[Gateway]:
     """The API of a context with this credential."""
     from devbox.edge.api import Api
 
-    ca_file = Path(context.ca_file) if context.ca_file else None
-    async with Api(context.url, bearer, ca_file) as api:
+    async with Api(context.url, bearer, context.ca_file or None) as api:
         yield Gateway(context, api)

@@ -36,7 +36,7 @@ class FakeApi:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._orchestrator, name)
 
-    async def server(self) -> Any:
+    async def about(self) -> Any:
         return SimpleNamespace(version="9.9.9", cluster="home", region="here")
 
     async def me(self) -> Any:
