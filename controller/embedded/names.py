@@ -55,6 +55,8 @@ def parse(message: bytes) -> Question | None:
 
 def local(name: str, namespace: str) -> tuple[str, str] | None:
     """(namespace, project) when the name is one of ours as asked from `namespace`."""
+    if name == DOMAIN:
+        return namespace, ""
     inside = name.removesuffix(f".{DOMAIN}")
     labels = inside.split(".") if inside else []
     if inside == name and len(labels) == 1:
