@@ -1,0 +1,164 @@
+"""One layer, from upper to registry: walk and compression in threads, the push on the loop."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from devbox.edge.registry import Registry
+from devbox.edge.registry.documents import LAYER_ZSTD
+from node_agent.saver.entries import EntryWriter
+from node_agent.saver.index import Index, SavedLayer
+from node_agent.saver.notes import Notes
+from node_agent.saver.pipeline import Pipeline, Stopped
+from node_agent.saver.rules import Rules
+from node_agent.saver.stream import TarStream
+from node_agent.saver.tree import TreeWriter
+
+if TYPE_CHECKING:
+    from devbox.edge.registry.upload import Upload
+
+_WAITING_CHUNKS = 8
+_TICK_S = 0.1
+Told = Callable[[int], Awaitable[None]]
+"""Takes the bytes of files read so far."""
+
+
+@dataclass(frozen=True)
+class LayerJob:
+    """Where from, where to, and since when."""
+
+    upper: str
+    rules: Rules
+    since: Index | None
+    """The last save; None writes everything."""
+    live: bool
+    registry: Registry
+    repository: str
+
+
+@dataclass
+class WrittenLayer:
+    """What a walk found. `layer` is None when nothing changed."""
+
+    tree: TreeWriter
+    notes: Notes
+    read_bytes: int
+    layer: SavedLayer | None = None
+    sparse: list[tuple[bytes, int]] = field(default_factory=list)
+
+
+class _Chunks:
+    """A bounded way from the pipeline's last thread to the event loop. None ends it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._room = threading.Semaphore(_WAITING_CHUNKS)
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._closed = threading.Event()
+
+    def deliver(self, chunk: bytes) -> None:
+        """Called by a thread; blocks while there is no room."""
+        while not self._room.acquire(timeout=0.5):
+            if self._closed.is_set():
+                raise Stopped
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, chunk)
+
+    def end(self) -> None:
+        """Called by a thread."""
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, None)
+
+    def close(self) -> None:
+        """Nobody takes chunks any more."""
+        self._closed.set()
+
+    async def take(self, idle: Callable[[], Awaitable[None]]) -> bytes | None:
+        """The next chunk. Calls `idle` while there is none."""
+        while True:
+            try:
+                chunk = await asyncio.wait_for(self._queue.get(), _TICK_S)
+            except TimeoutError:
+                await idle()
+                continue
+            self._room.release()
+            return chunk
+
+
+class _Reading:
+    """The thread's side: walks and fills the pipeline."""
+
+    def __init__(self, job: LayerJob, chunks: _Chunks) -> None:
+        self._job = job
+        self._chunks = chunks
+        self.pipeline = Pipeline(chunks.deliver)
+        self.stream = TarStream(self.pipeline)
+        self.notes = Notes()
+        self.writer = EntryWriter(self.stream, self.notes, live=job.live)
+        since = job.since
+        self.tree = TreeWriter(
+            self.writer,
+            job.rules,
+            since.entries if since else {},
+            since.head.opaque if since else (),
+        )
+
+    def run(self) -> None:
+        """Read it all, or until the pipeline is stopped."""
+        try:
+            self.tree.run(self._job.upper)
+            if self.stream.entries:
+                self.stream.close()
+        finally:
+            self._chunks.end()
+
+    async def stop(self) -> None:
+        """End all threads, whatever they do."""
+        self._chunks.close()
+        await asyncio.to_thread(self.pipeline.stop)
+
+
+async def write_layer(job: LayerJob, told: Told) -> WrittenLayer:
+    """Write what changed and push it. Raises DevboxError, OSError, NeedFull."""
+    loop = asyncio.get_running_loop()
+    chunks = _Chunks(loop)
+    reading = _Reading(job, chunks)
+    thread = loop.run_in_executor(None, reading.run)
+    try:
+        layer = await _push(job, reading, chunks, thread, told)
+    finally:
+        await reading.stop()
+        with contextlib.suppress(BaseException):
+            await thread
+    written = WrittenLayer(reading.tree, reading.notes, reading.stream.read_bytes, layer)
+    written.sparse = reading.writer.sparse
+    return written
+
+
+async def _push(
+    job: LayerJob,
+    reading: _Reading,
+    chunks: _Chunks,
+    thread: "asyncio.Future[None]",
+    told: Told,
+) -> SavedLayer | None:
+    async def idle() -> None:
+        await told(reading.stream.read_bytes)
+
+    async with contextlib.AsyncExitStack() as stack:
+        upload: Upload | None = None
+        while (chunk := await chunks.take(idle)) is not None:
+            if upload is None:
+                upload = await stack.enter_async_context(job.registry.upload(job.repository))
+            await upload.write(chunk)
+            await idle()
+        await thread
+        if upload is None:
+            return None
+        descriptor = await upload.finish(reading.pipeline.digest, LAYER_ZSTD)
+    return SavedLayer(
+        descriptor=descriptor,
+        diff_id=reading.pipeline.diff_id,
+        file_bytes=reading.stream.read_bytes,
+    )

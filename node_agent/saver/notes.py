@@ -1,0 +1,54 @@
+"""What a person should know of a save, gathered while it is written."""
+
+import os
+
+_NAMED = 3
+
+
+class Notes:
+    """Files that could not be saved as they are, by reason."""
+
+    def __init__(self) -> None:
+        self._reserved: list[str] = []
+        self._attributes: list[str] = []
+        self.moved: list[bytes] = []
+        """Files that changed while they were read."""
+
+    def reserved(self, path: bytes) -> None:
+        """A name that means something else in an image."""
+        self._reserved.append(_shown(path))
+
+    def attributes(self, path: bytes, names: list[str]) -> None:
+        """Attributes whose names a layer cannot hold."""
+        self._attributes += [f"{_shown(path)} ({name})" for name in names]
+
+    def lasting(self) -> tuple[str, ...]:
+        """Sentences that hold until the files change."""
+        found = []
+        if self._reserved:
+            found.append(
+                f"Not in the save, because names that begin with .wh. mean deletions in an image: "
+                f"{_some(self._reserved)}."
+            )
+        if self._attributes:
+            found.append(
+                "Not in the save, because a layer cannot hold attribute names with '=': "
+                f"{_some(self._attributes)}."
+            )
+        return tuple(found)
+
+    def passing(self) -> tuple[str, ...]:
+        """Sentences about this save only."""
+        if not self.moved:
+            return ()
+        names = _some([_shown(path) for path in self.moved])
+        return (f"Changed while they were saved, so consistent per file only: {names}.",)
+
+
+def _shown(path: bytes) -> str:
+    return "/" + os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

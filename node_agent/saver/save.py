@@ -1,0 +1,213 @@
+"""A save from beginning to end: decide, write, assemble, push, remember.
+
+Until the manifest is put, only blobs that nothing refers to were added; the index is replaced after
+it. So being killed at any moment leaves the last save, and a next try begins afresh.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from devbox.edge.registry import ImageDocument, Registry
+from devbox.edge.registry.documents import CONFIG, MANIFEST
+from devbox.edge.registry.images import (
+    RUNTIME_LAYERS,
+    MadeImage,
+    NewLayer,
+    append,
+    keep_first,
+    model_image,
+    runtime_layers,
+)
+from devbox.edge.registry.pull import Place, copy_blob
+from devbox.model.saves import SaveStep
+from node_agent.saver import index as indexes
+from node_agent.saver.index import Index, IndexHead, SavedLayer
+from node_agent.saver.layer import LayerJob, Told, WrittenLayer, write_layer
+from node_agent.saver.orders import SavedImage, UpperSave
+from node_agent.saver.rules import Rules
+from node_agent.saver.tree import NeedFull
+
+SPARSE = "dev.devbox.sparse"
+"""Annotation of a manifest: JSON list of [path, size] of files with large holes."""
+CREATED_BY = "devbox save"
+MOST_OWN_LAYERS = 12
+MOST_TO_LIVE = 1.3
+"""Bytes of files in our layers, to those of the upper."""
+DEAD_FROM_BYTES = 1 << 20
+
+
+class Observer(Protocol):
+    """Hears how a save goes."""
+
+    async def progress(self, done: int, expected: int) -> None:
+        """Bytes of files read, and how many there may be; 0 is unknown."""
+
+    async def step(self, step: SaveStep) -> None:
+        """A step is done; returns when it is recorded."""
+
+
+class SaveWork:
+    """One order."""
+
+    def __init__(self, order: UpperSave, registry: Registry, observer: Observer) -> None:
+        self._order = order
+        self._registry = registry
+        self._observer = observer
+        self._index = Path(order.index)
+
+    async def run(self) -> SavedImage:
+        """Do it. Raises DevboxError, OSError."""
+        order = self._order
+        _, base = await self._registry.image(order.base.repository, order.base.digest)
+        since, written = await self._write(await self._usable(indexes.load(self._index)))
+        state = combine(order, base, since, written)
+        await self._gather(state.head.below)
+        made = assemble(base, state.head)
+        await self._push(made)
+        state = msgspec.structs.replace(
+            state, head=msgspec.structs.replace(state.head, image=made.digest)
+        )
+        await asyncio.to_thread(indexes.store, self._index, state)
+        await self._observer.step(SaveStep.PUSHED)
+        return self._answer(made, written)
+
+    async def _usable(self, found: Index | None) -> Index | None:
+        """The index, if a layer of what changed since can be put on its image."""
+        order = self._order
+        if found is None or order.full or len(found.head.own) >= MOST_OWN_LAYERS:
+            return None
+        head = found.head
+        if (head.base, head.repository) != (order.base.digest, order.repository):
+            return None
+        if head.exclude != order.exclude:
+            return None
+        here = await asyncio.gather(*(self._has(layer) for layer in (*head.below, *head.own)))
+        return found if all(here) else None
+
+    async def _has(self, layer: SavedLayer) -> bool:
+        digest = layer.descriptor.digest
+        return await self._registry.blob_size(self._order.repository, digest) is not None
+
+    async def _write(self, since: Index | None) -> tuple[Index | None, WrittenLayer]:
+        """A layer of what changed; a full one where that would not do or would waste space."""
+        try:
+            written = await write_layer(self._job(since), self._told(since))
+        except NeedFull:
+            return None, await write_layer(self._job(None), self._told(None))
+        if since is None or written.layer is None or not wasteful(since, written):
+            return since, written
+        await self._registry.delete_blob(self._order.repository, written.layer.descriptor.digest)
+        return None, await write_layer(self._job(None), self._told(None))
+
+    def _job(self, since: Index | None) -> LayerJob:
+        order = self._order
+        return LayerJob(
+            upper=order.upper,
+            rules=Rules(order.exclude),
+            since=since,
+            live=bool(order.cgroup),
+            registry=self._registry,
+            repository=order.repository,
+        )
+
+    def _told(self, since: Index | None) -> Told:
+        expected = 0 if since else self._order.expected_bytes
+
+        async def told(done: int) -> None:
+            await self._observer.progress(done, max(done, expected) if expected else 0)
+
+        return told
+
+    async def _gather(self, below: tuple[SavedLayer, ...]) -> None:
+        """Have the layers below ours in our repository."""
+        source = Place(self._registry, self._order.base.repository)
+        target = Place(self._registry, self._order.repository)
+        await asyncio.gather(*(copy_blob(source, layer.descriptor, target) for layer in below))
+
+    async def _push(self, made: MadeImage) -> None:
+        order = self._order
+        await self._registry.put_blob(order.repository, made.config, CONFIG)
+        await self._observer.step(SaveStep.WRITTEN)
+        for tag in order.tags or ("",):
+            await self._registry.put_manifest(order.repository, made.manifest, MANIFEST, tag)
+
+    def _answer(self, made: MadeImage, written: WrittenLayer) -> SavedImage:
+        document = made.document
+        above = document.manifest.layers[runtime_layers(document) :]
+        new = written.layer.descriptor.size if written.layer else 0
+        return SavedImage(
+            image=model_image(self._order.repository, made.digest, document),
+            changed=written.layer is not None,
+            layers=len(above),
+            new_bytes=new,
+            total_bytes=sum(layer.size for layer in above),
+            read_bytes=written.read_bytes,
+            note=" ".join((*written.notes.lasting(), *written.notes.passing())),
+        )
+
+
+def layers_of(document: ImageDocument) -> tuple[SavedLayer, ...]:
+    """An image's layers as the index keeps them."""
+    pairs = zip(document.manifest.layers, document.diff_ids, strict=True)
+    return tuple(SavedLayer(descriptor=found, diff_id=diff_id) for found, diff_id in pairs)
+
+
+def wasteful(since: Index, written: WrittenLayer) -> bool:
+    """Whether too much of our layers would be files that are changed or gone."""
+    own = sum(layer.file_bytes for layer in since.head.own) + written.read_bytes
+    return own > DEAD_FROM_BYTES and own > written.tree.live_bytes * MOST_TO_LIVE
+
+
+def combine(
+    order: UpperSave, base: ImageDocument, since: Index | None, written: WrittenLayer
+) -> Index:
+    """What the image of this save will hold."""
+    tree = written.tree
+    new = (written.layer,) if written.layer else ()
+    head = IndexHead(
+        base=order.base.digest,
+        image="",
+        repository=order.repository,
+        exclude=order.exclude,
+        below=since.head.below if since else layers_of(base),
+        own=(*(since.head.own if since else ()), *new),
+        opaque=tuple(sorted(tree.opaque)),
+        sparse=(*_still_sparse(since, written), *written.sparse),
+    )
+    return Index(head=head, entries=tree.found)
+
+
+def _still_sparse(since: Index | None, written: WrittenLayer) -> list[tuple[bytes, int]]:
+    if since is None:
+        return []
+    again = {path for path, _ in written.sparse}
+    found = written.tree.found
+    return [item for item in since.head.sparse if item[0] in found and item[0] not in again]
+
+
+def assemble(base: ImageDocument, head: IndexHead) -> MadeImage:
+    """The image of a save: the base's config, the layers below ours, and ours."""
+    runtime = runtime_layers(base)
+    below = head.below
+    ground = base if below == layers_of(base) else keep_first(base, runtime)
+    layers = (*below[len(ground.manifest.layers) :], *head.own)
+    annotations = {RUNTIME_LAYERS: str(runtime)}
+    if sparse := [*sparse_files(base), *((os.fsdecode(path), size) for path, size in head.sparse)]:
+        annotations[SPARSE] = msgspec.json.encode(
+            [[name.encode("utf-8", "backslashreplace").decode(), size] for name, size in sparse]
+        ).decode()
+    new = [
+        NewLayer(descriptor=one.descriptor, diff_id=one.diff_id, created_by=CREATED_BY)
+        for one in layers
+    ]
+    return append(ground, new, annotations)
+
+
+def sparse_files(document: ImageDocument) -> list[tuple[str, int]]:
+    """Files with large holes in an image: standard unpackers write them out in full."""
+    told = document.manifest.annotations.get(SPARSE, "[]")
+    return msgspec.json.decode(told, type=list[tuple[str, int]])

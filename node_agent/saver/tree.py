@@ -1,0 +1,193 @@
+"""Walks an upper and writes what changed since the last save.
+
+The invariant: image of the last save + the layer written here = base image + upper. Directories are
+opened one below the other and symlinks never followed, so a box that changes its tree meanwhile
+can put nothing into its save that is not its own.
+"""
+
+import os
+import stat
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+
+from node_agent.saver import attributes
+from node_agent.saver.entries import EntryWriter, Vanished
+from node_agent.saver.index import UNSURE, WHITEOUT, Facts
+from node_agent.saver.rules import RESERVED, Rules
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_Entries = Iterator["os.DirEntry[str]"]
+
+
+class NeedFull(Exception):
+    """What the last save hid shows again; only a full layer can say so."""
+
+
+class _Frame:
+    """An open directory in the walk."""
+
+    __slots__ = ("entries", "fd", "forced", "path", "prefix", "status", "written")
+
+    def __init__(self, fd: int, path: bytes, status: os.stat_result) -> None:
+        self.fd = fd
+        self.path = path
+        self.prefix = path + b"/" if path else b""
+        self.status = status
+        self.forced = False
+        self.written = False
+        with os.scandir(fd) as found:
+            self.entries = iter(sorted(found, key=_name))
+
+
+def _name(entry: "os.DirEntry[str]") -> str:
+    return entry.name
+
+
+class TreeWriter:
+    """One walk. Afterwards `found` and `opaque` are what the image now holds."""
+
+    def __init__(
+        self,
+        writer: EntryWriter,
+        rules: Rules,
+        known: Mapping[bytes, Facts],
+        known_opaque: Collection[bytes],
+    ) -> None:
+        self._writer = writer
+        self._rules = rules
+        self._known = known
+        self._known_opaque = frozenset(known_opaque)
+        self._forced: set[bytes] = set()
+        self._stack: list[_Frame] = []
+        self.found: dict[bytes, Facts] = {}
+        self.opaque: set[bytes] = set()
+        self.live_bytes = 0
+        """Of all files that the save holds; a file with several names counts once."""
+
+    def run(self, upper: str) -> None:
+        """Walk it all. Raises OSError, Conflict, NeedFull."""
+        try:
+            self._root(upper)
+            while self._stack:
+                self._step()
+        finally:
+            for frame in self._stack:
+                os.close(frame.fd)
+        self._deleted()
+
+    def _root(self, upper: str) -> None:
+        fd = os.open(upper, _DIRECTORY)
+        status = os.fstat(fd)
+        self._stack.append(_Frame(fd, b"", status))
+        self._enter(self._stack[-1], _root_facts(fd, status))
+
+    def _step(self) -> None:
+        frame = self._stack[-1]
+        for entry in frame.entries:
+            if self._visit(frame, entry):
+                return
+        os.close(frame.fd)
+        self._stack.pop()
+
+    def _visit(self, frame: _Frame, entry: "os.DirEntry[str]") -> bool:
+        """True when it is a directory that is walked next."""
+        name = entry.name
+        path = frame.prefix + os.fsencode(name)
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        kind = stat.S_IFMT(status.st_mode)
+        if self._rules.skips(path, status) or kind == stat.S_IFSOCK:
+            return False
+        if name.startswith(RESERVED):
+            self._writer.notes.reserved(path)
+            return False
+        if kind == stat.S_IFDIR:
+            return self._descend(frame, name, path)
+        if kind == stat.S_IFREG:
+            self.live_bytes += status.st_size // status.st_nlink
+        facts = _facts(status)
+        known = self._known.get(path)
+        if known == facts and not frame.forced:
+            self.found[path] = known
+            return False
+        self.found[path] = facts
+        self._write(frame, name, path, status)
+        return False
+
+    def _write(self, frame: _Frame, name: str, path: bytes, status: os.stat_result) -> None:
+        self._parents()
+        if self.found[path] is WHITEOUT:
+            self._writer.whiteout(path)
+            return
+        try:
+            if not self._writer.write(frame.fd, name, path, status):
+                self.found[path] = UNSURE
+        except Vanished:
+            del self.found[path]
+
+    def _descend(self, frame: _Frame, name: str, path: bytes) -> bool:
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=frame.fd)
+        except OSError:
+            return False
+        status = os.fstat(fd)
+        below = _Frame(fd, path, status)
+        below.forced = frame.forced
+        self._stack.append(below)
+        self._enter(below, _facts(status))
+        return True
+
+    def _enter(self, frame: _Frame, facts: Facts) -> None:
+        self.found[frame.path] = facts
+        if frame.forced or self._known.get(frame.path) != facts:
+            self._parents()
+        elif frame.path in self._known_opaque:
+            self.opaque.add(frame.path)
+
+    def _parents(self) -> None:
+        """A layer names the directories that lead to what it holds, so that they keep all else."""
+        for frame in self._stack:
+            if not frame.written:
+                frame.written = True
+                self._directory(frame)
+
+    def _directory(self, frame: _Frame) -> None:
+        own = attributes.of_open(frame.fd, frame.path)
+        self._writer.directory(frame.path, frame.status, own)
+        if own is not None and own.opaque:
+            self.opaque.add(frame.path)
+            if frame.forced or frame.path not in self._known_opaque:
+                self._writer.opaque(frame.path)
+                frame.forced = True
+        if frame.forced:
+            self._forced.add(frame.path)
+
+    def _deleted(self) -> None:
+        for path in self._known_opaque - self.opaque:
+            if stat.S_ISDIR(self.found.get(path, WHITEOUT)[4]):
+                raise NeedFull
+        for path in sorted(self._known.keys() - self.found.keys()):
+            parent = path.rpartition(b"/")[0]
+            above = self.found.get(parent)
+            if above is None or not stat.S_ISDIR(above[4]) or parent in self._forced:
+                continue
+            if self._known[path] == WHITEOUT:
+                raise NeedFull
+            self._writer.whiteout(path)
+
+
+def _facts(status: os.stat_result) -> Facts:
+    mode = status.st_mode
+    if stat.S_ISCHR(mode) and not status.st_rdev:
+        return WHITEOUT
+    return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size, mode
+
+
+def _root_facts(fd: int, status: os.stat_result) -> Facts:
+    """Without the change time: each start of a box writes its nonce there."""
+    own = attributes.of_open(fd, b"")
+    kept = zlib.crc32(repr(own.records([]) if own else []).encode())
+    owner = status.st_uid << 32 | status.st_gid
+    return owner, kept, status.st_mtime_ns, 0, status.st_mode

@@ -1,0 +1,80 @@
+"""Images for tests: bases made by GNU tar, and saved images unpacked by umoci."""
+
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from devbox.edge.registry import Registry
+from devbox.edge.registry.documents import CONFIG, LAYER_GZIP, LAYER_TAR, MANIFEST
+from devbox.edge.registry.images import NewLayer, append, model_image, scratch
+from devbox.model.projects import Image, ImageConfig
+
+
+def tar_of(tree: Path) -> bytes:
+    """A tree as GNU tar writes it."""
+    command = ["tar", "-C", str(tree), "--format=posix", "--xattrs", "--xattrs-include=*", "--acls"]
+    return subprocess.run(
+        [*command, "--sort=name", "-cf", "-", "."], check=True, capture_output=True
+    ).stdout
+
+
+async def push_base(registry: Registry, repository: str, tree: Path) -> Image:
+    """A one-layer image of a tree."""
+    layer = await registry.put_blob(repository, tar_of(tree), LAYER_TAR)
+    new = NewLayer(descriptor=layer, diff_id=layer.digest, created_by="test")
+    made = append(scratch("amd64", ImageConfig(cmd=("/bin/sh",))), [new])
+    await registry.put_blob(repository, made.config, CONFIG)
+    await registry.put_manifest(repository, made.manifest, MANIFEST)
+    return model_image(repository, made.digest, made.document)
+
+
+async def layers(registry: Registry, image: Image) -> list[bytes]:
+    """The uncompressed layers of an image, checked against their diff ids."""
+    _, document = await registry.image(image.repository, image.digest)
+    found = []
+    for layer, diff_id in zip(document.manifest.layers, document.diff_ids, strict=True):
+        pieces = [part async for part in registry.stream_blob(image.repository, layer.digest)]
+        raw = b"".join(pieces)
+        if layer.media_type.endswith("zstd"):
+            raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw)).read()
+        assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == diff_id
+        found.append(raw)
+    return found
+
+
+async def unpack_with_umoci(registry: Registry, image: Image, directory: Path) -> Path:
+    """The image's root file system. umoci reads no zstd, so the layers are made gzip first."""
+    layout = directory / "layout"
+    blobs = layout / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    _, document = await registry.image(image.repository, image.digest)
+    packed = [gzip.compress(raw, 1, mtime=0) for raw in await layers(registry, image)]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": _blob(blobs, json.dumps(document.config).encode(), CONFIG),
+        "layers": [_blob(blobs, data, LAYER_GZIP) for data in packed],
+    }
+    entry = _blob(blobs, json.dumps(manifest).encode(), MANIFEST)
+    entry["annotations"] = {"org.opencontainers.image.ref.name": "it"}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    bundle = directory / "bundle"
+    subprocess.run(
+        ["umoci", "unpack", "--keep-dirlinks", "--image", f"{layout}:it", str(bundle)],
+        check=True,
+        capture_output=True,
+    )
+    return bundle / "rootfs"
+
+
+def _blob(blobs: Path, data: bytes, media_type: str) -> dict[str, Any]:
+    name = hashlib.sha256(data).hexdigest()
+    (blobs / name).write_bytes(data)
+    return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(data)}
