@@ -45,6 +45,8 @@ class SavedImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Compressed bytes that this save added to the registry."""
     total_bytes: int
     """Compressed bytes of all layers above the runtime."""
+    upper_bytes: int = 0
+    """Of all files that the upper holds."""
     read_bytes: int = 0
     """Bytes of files that were read."""
     frozen_ms: float = 0.0

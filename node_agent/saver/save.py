@@ -145,6 +145,7 @@ class SaveWork:
             layers=len(above),
             new_bytes=new,
             total_bytes=sum(layer.size for layer in above),
+            upper_bytes=written.tree.live_bytes,
             read_bytes=written.read_bytes,
             note=" ".join((*written.notes.lasting(), *written.notes.passing())),
         )
