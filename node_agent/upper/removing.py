@@ -19,6 +19,7 @@ class Removing:
     def __init__(self, uppers: Uppers) -> None:
         self._uppers = uppers
         self._tasks = Tasks("upper-removing")
+        self._running: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Go on with what an earlier process left."""
@@ -35,7 +36,14 @@ class Removing:
             self._delete(trash)
 
     def _delete(self, path: Path) -> None:
-        self._tasks.start(_rm(path), path.name)
+        task = self._tasks.start(_rm(path), path.name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def idle(self) -> None:
+        """Wait until all is deleted."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     async def close(self) -> None:
         """Stop deleting."""
