@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from subprocess import Popen
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +16,9 @@ from tests.node_agent.shim.test_story import CHECK, WORK
 from tests.support.boxes import Node, Pod, node_of, project_uid, start_shim
 from tests.support.containerd import ContainerdServer, running_containerd
 from tests.support.pods import SLEEP, container_config
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 pytestmark = pytest.mark.root
 
