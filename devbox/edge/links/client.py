@@ -223,7 +223,7 @@ class ClientSession(Session):
 
     async def _drain(self, lane: Lane) -> None:
         driver = self.lanes[lane]
-        while not driver.core.drained and driver.link is not None:
+        while not driver.core.drained and not self.ended.is_set():
             driver.acknowledged.clear()
             driver.core.ping(0)
             driver.flush()

@@ -152,6 +152,7 @@ class LaneDriver:
         self.waiting: set[Stream] = set()
         self._session = session
         self.acknowledged = asyncio.Event()
+        """Set when it is worth asking again whether all has arrived."""
         self.on_pong: Callable[[int], None] | None = None
 
     def open(self, service: str, params: dict[str, Any]) -> Stream:
@@ -169,6 +170,7 @@ class LaneDriver:
         """Use a link that has greeted. Raises ProtocolError."""
         self.core.attach(peer_received)
         self.link = link
+        self.acknowledged.set()
         link.run(self.take, self.flush)
         self.flush()
 

@@ -1,7 +1,7 @@
 """An asyncio.Transport over a stream, for protocols written against asyncio (asyncssh)."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from devbox.edge.links.streams import Stream
 from devbox.model.errors import DevboxError
@@ -148,5 +148,4 @@ class StreamTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Call another one from now on."""
-        assert isinstance(protocol, asyncio.Protocol)
-        self._protocol = protocol
+        self._protocol = cast("asyncio.Protocol", protocol)
