@@ -49,10 +49,11 @@ class SaveCalls(Calls):
         uid, order_id = await self._c.turns.take(work)
         while True:
             changed = self._c.db.next_change
-            release = self._made(uid, request.version)
-            if release:
+            # In this order: what ends the order writes the release in the same transaction.
+            said = self._refused(uid, order_id)
+            if release := self._made(uid, request.version):
                 return release
-            if said := self._refused(uid, order_id):
+            if said:
                 await self._give_up(uid, order_id, request.version)
                 raise Conflict(said, "Nothing was released, and nothing is lost.")
             await changed.wait()

@@ -6,6 +6,7 @@ go on; `remove` is for when the server is taken away.
 
 import asyncio
 import json
+import subprocess
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from devbox.model.errors import Unavailable
 
 _log = structlog.get_logger()
 CONFLIST = "10-devbox.conflist"
+_TOOL_S = 20.0
 
 
 def net_of(settings: ServerSettings) -> Net:
@@ -110,21 +112,21 @@ class Network:
 
 
 async def _run(*command: str, text: str = "", known: str = "") -> None:
+    # In a thread: the event loop's own way to start processes runs gRPC's fork handlers.
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+        done = await asyncio.to_thread(
+            subprocess.run, command, input=text, capture_output=True, text=True, timeout=_TOOL_S
         )
     except FileNotFoundError as error:
         raise Unavailable(
             f"{command[0]} is not installed", "Install it (`make up` does) and start again."
         ) from error
-    _, said = await process.communicate(text.encode())
-    if process.returncode and not (known and known in said.decode(errors="replace")):
-        _log.error("network_command_failed", command=" ".join(command), said=said.decode())
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{command[0]} did not end within {_TOOL_S:.0f} s") from error
+    said = done.stderr.strip()
+    if done.returncode and not (known and known in said):
+        _log.error("network_command_failed", command=" ".join(command), said=said)
         raise Unavailable(
-            f"{command[0]} failed: {said.decode(errors='replace').strip()[:300]}",
+            f"{command[0]} failed: {said[:300]}",
             "Boxes that run are not touched. `devbox doctor` looks at the network.",
         )

@@ -70,14 +70,15 @@ class Database:
         return result
 
     def close(self) -> None:
-        """Finish the write that runs, and close."""
-        self._thread.submit(self._writer.close).result()
+        """Finish the writes that were begun, and close."""
         self._thread.shutdown()
+        self._writer.close()
         self._reader.close()
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
+    # Used by the writer thread alone, but closed by whoever closes the store.
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     path.chmod(0o600)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA foreign_keys = ON")

@@ -39,7 +39,7 @@ done &
 echo serving
 wait
 """
-_BROKEN = "echo one; echo the table is missing >&2; exit 3"
+_BROKEN = "echo one; echo the table is missing; exit 3"
 _REFUSING = """\
 trap 'exit 0' TERM
 while true; do
