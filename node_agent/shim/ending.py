@@ -72,10 +72,6 @@ class Ending:
             except OSError as error:
                 _log.info("nobody_to_kick", error=str(error))
 
-    async def remove_container(self, container_id: str) -> None:
-        """Remove a container that never became a box."""
-        await self._cri.remove_container(container_id)
-
     async def watch(self) -> None:
         """See boxes exit, until cancelled."""
         topic = f'namespace=={CRI_NAMESPACE},topic=="/tasks/exit"'

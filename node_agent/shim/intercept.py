@@ -5,7 +5,7 @@ a client that goes away in the middle changes nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from devbox.edge.containerd.client import Containerd
+from devbox.edge.cri.client import Cri
 from devbox.edge.cri.proto import runtime_pb2 as cri
 from devbox.edge.tasks import Tasks
 from devbox.model import errors
@@ -25,6 +26,7 @@ from devbox.model.saves import SaveReason
 from node_agent.journal import Box, Journal
 from node_agent.shim import rewrite
 from node_agent.shim.ending import Ending
+from node_agent.shim.healing import heal
 from node_agent.shim.linking import Linking, Target
 from node_agent.shim.relay import Incoming, Interceptor, Refused, Rewriter
 from node_agent.upper import overlay_of
@@ -51,11 +53,19 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     journal: Journal
     containerd: Containerd
+    runtime: Cri
     orders: NodeOrders
     linking: Linking
     ending: Ending
     tasks: Tasks
     unary: Unary
+
+
+class _Named(msgspec.Struct, frozen=True, kw_only=True):
+    """What an ending call names."""
+
+    container_id: str = ""
+    sandbox_id: str = ""
 
 
 class Boxes:
@@ -202,7 +212,7 @@ class Boxes:
         try:
             upperdir = await self._upperdir(container_id)
             await asyncio.to_thread(self._parts.linking.undo, record, container_id, upperdir)
-            await self._parts.ending.remove_container(container_id)
+            await self._parts.runtime.remove_container(container_id)
         except Exception:  # the reason why it got none is what must be told
             _log.exception("container_not_taken_back", container=container_id)
 
@@ -238,50 +248,68 @@ class Boxes:
     # Ending
 
     async def _stop_container(self, data: bytes, incoming: Incoming) -> bytes:
-        box = await self._box(cri.StopContainerRequest.FromString(data).container_id)
-        return await self._end(data, incoming, [box] if box else [], SaveReason.STOPPED)
+        named = _Named(container_id=cri.StopContainerRequest.FromString(data).container_id)
+        return await self._end(data, incoming, named, SaveReason.STOPPED)
 
     async def _remove_container(self, data: bytes, incoming: Incoming) -> bytes:
-        box = await self._box(cri.RemoveContainerRequest.FromString(data).container_id)
-        boxes = [box] if box else []
-        return await self._end(data, incoming, boxes, SaveReason.REMOVED, gone=True)
+        named = _Named(container_id=cri.RemoveContainerRequest.FromString(data).container_id)
+        return await self._end(data, incoming, named, SaveReason.REMOVED)
 
     async def _stop_sandbox(self, data: bytes, incoming: Incoming) -> bytes:
-        boxes = await self._boxes_in(cri.StopPodSandboxRequest.FromString(data).pod_sandbox_id)
-        return await self._end(data, incoming, boxes, SaveReason.STOPPED)
+        named = _Named(sandbox_id=cri.StopPodSandboxRequest.FromString(data).pod_sandbox_id)
+        return await self._end(data, incoming, named, SaveReason.STOPPED)
 
     async def _remove_sandbox(self, data: bytes, incoming: Incoming) -> bytes:
-        boxes = await self._boxes_in(cri.RemovePodSandboxRequest.FromString(data).pod_sandbox_id)
-        return await self._end(data, incoming, boxes, SaveReason.REMOVED, gone=True)
-
-    async def _boxes_in(self, sandbox_id: str) -> list[Box]:
-        try:
-            return await asyncio.to_thread(self._journal.boxes_of_sandbox, sandbox_id)
-        except Exception:  # a bad record must not stop other pods
-            _log.exception("journal_unreadable")
-            return []
+        named = _Named(sandbox_id=cri.RemovePodSandboxRequest.FromString(data).pod_sandbox_id)
+        return await self._end(data, incoming, named, SaveReason.REMOVED)
 
     async def _end(
-        self,
-        data: bytes,
-        incoming: Incoming,
-        boxes: Sequence[Box],
-        reason: SaveReason,
-        *,
-        gone: bool = False,
+        self, data: bytes, incoming: Incoming, named: _Named, reason: SaveReason
     ) -> bytes:
-        if not boxes:
-            return await self._parts.unary(data, incoming, incoming.timeout_s)
         ending = self._parts.ending
+        boxes = await asyncio.to_thread(self._boxes_of, named)
         ending.stopping(boxes)
         try:
-            answer = await self._parts.unary(data, incoming, incoming.timeout_s)
-            await ending.ended(boxes, reason, gone=gone)
-            if gone:
-                await asyncio.to_thread(self._parts.linking.forget_pods)
+            answer = await self._healing(data, incoming, named)
+            if boxes:
+                gone = reason is SaveReason.REMOVED
+                await ending.ended(boxes, reason, gone=gone)
+                if gone:
+                    await asyncio.to_thread(self._parts.linking.forget_pods)
         finally:
             ending.stopped(boxes)
         return answer
+
+    def _boxes_of(self, named: _Named) -> list[Box]:
+        try:
+            if named.sandbox_id:
+                return self._journal.boxes_of_sandbox(named.sandbox_id)
+            box = self._journal.box(named.container_id)
+        except Exception:  # a bad record must not stop other pods
+            _log.exception("journal_unreadable")
+            return []
+        return [box] if box else []
+
+    async def _healing(self, data: bytes, incoming: Incoming, named: _Named) -> bytes:
+        """Call containerd; if a box's container is lost in it, mend that and call again."""
+        try:
+            return await self._parts.unary(data, incoming, incoming.timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND or not await self._heal(named):
+                raise
+        return await self._parts.unary(data, incoming, incoming.timeout_s)
+
+    async def _heal(self, named: _Named) -> bool:
+        try:
+            return await heal(
+                self._parts.containerd,
+                self._parts.runtime,
+                container_id=named.container_id,
+                sandbox_id=named.sandbox_id,
+            )
+        except errors.DevboxError as error:
+            _log.warning("not_healed", error=error.message)
+            return False
 
 
 async def _settled(work: Awaitable[bytes]) -> bytes | Refused | grpc.aio.AioRpcError:

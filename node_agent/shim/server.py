@@ -53,6 +53,7 @@ async def serving(layout: Layout, *, fault: Fault = lambda _: None) -> AsyncIter
             Parts(
                 journal=journal,
                 containerd=containerd,
+                runtime=runtime,
                 orders=orders,
                 linking=linking,
                 ending=ending,

@@ -88,7 +88,7 @@ class Node:
         return pod
 
     async def create(self, pod: Pod, config: cri.ContainerConfig | None = None) -> str:
-        wanted = config or container_config(())
+        wanted = config or container_config((), labels=dict(pod.sandbox.labels))
         pod.container_id = await self.runtime.create_container(pod.sandbox_id, wanted, pod.sandbox)
         return pod.container_id
 

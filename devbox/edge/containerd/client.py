@@ -132,6 +132,11 @@ class Containerd:
         answer = await self._containers.call("List", request, containers_pb2.ListContainersResponse)
         return answer.containers
 
+    async def create_container(self, container: containers_pb2.Container) -> None:
+        """Make a container's record."""
+        request = containers_pb2.CreateContainerRequest(container=container)
+        await self._containers.call("Create", request, containers_pb2.CreateContainerResponse)
+
     async def delete_container(self, container_id: str) -> None:
         """Remove a container's record; its snapshot stays."""
         request = containers_pb2.DeleteContainerRequest(id=container_id)

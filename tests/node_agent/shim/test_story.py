@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from devbox.edge.cri.client import Cri
+from devbox.edge.cri.proto import runtime_pb2 as cri
 from devbox.model.errors import Conflict, Internal, NotFound, Unavailable
 from devbox.model.nodes import UPPER_NONCE_XATTR
 from devbox.model.saves import SaveReason
@@ -22,6 +23,7 @@ from tests.support.pods import SLEEP, container_config
 
 pytestmark = pytest.mark.root
 
+EXITED = cri.CONTAINER_EXITED
 WORK = """
 set -e
 mkdir -p /project/dir; echo hello > /project/dir/file; chmod 640 /project/dir/file
@@ -187,8 +189,12 @@ async def test_removal_behind_the_shims_back_keeps_the_files(node: Node) -> None
     await node.sh(pod, WORK)
     node.server.ctr("tasks", "kill", "--signal", "9", pod.container_id)
     node.server.ctr("tasks", "rm", "--force", pod.container_id, check=False)
-    node.server.ctr("containers", "rm", pod.container_id, check=False)
-    node.server.ctr("snapshots", "rm", pod.container_id, check=False)
+    node.server.ctr("containers", "rm", pod.container_id)
+    async with asyncio.timeout(5):
+        while (await node.runtime.containers(sandbox_id=pod.sandbox_id))[0].state != EXITED:
+            await asyncio.sleep(0.02)
+    await node.end(pod)
+    assert await node.runtime.containers(sandbox_id=pod.sandbox_id) == []
     await node.sh(await node.box(uid, generation=2), CHECK)
 
 

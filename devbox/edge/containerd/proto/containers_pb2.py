@@ -26,7 +26,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-devbox/edge/containerd/proto/containers.proto\x12!containerd.services.containers.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x02\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12H\n\x06labels\x18\x02 \x03(\x0b\x32\x38.containerd.services.containers.v1.Container.LabelsEntry\x12\r\n\x05image\x18\x03 \x01(\t\x12\"\n\x04spec\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x13\n\x0bsnapshotter\x18\x06 \x01(\t\x12\x14\n\x0csnapshot_key\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x13GetContainerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"W\n\x14GetContainerResponse\x12?\n\tcontainer\x18\x01 \x01(\x0b\x32,.containerd.services.containers.v1.Container\"(\n\x15ListContainersRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"Z\n\x16ListContainersResponse\x12@\n\ncontainers\x18\x01 \x03(\x0b\x32,.containerd.services.containers.v1.Container\"$\n\x16\x44\x65leteContainerRequest\x12\n\n\x02id\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-devbox/edge/containerd/proto/containers.proto\x12!containerd.services.containers.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\x03\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12H\n\x06labels\x18\x02 \x03(\x0b\x32\x38.containerd.services.containers.v1.Container.LabelsEntry\x12\r\n\x05image\x18\x03 \x01(\t\x12\x45\n\x07runtime\x18\x04 \x01(\x0b\x32\x34.containerd.services.containers.v1.Container.Runtime\x12\"\n\x04spec\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x13\n\x0bsnapshotter\x18\x06 \x01(\t\x12\x14\n\x0csnapshot_key\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a>\n\x07Runtime\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07options\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x13GetContainerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"W\n\x14GetContainerResponse\x12?\n\tcontainer\x18\x01 \x01(\x0b\x32,.containerd.services.containers.v1.Container\"(\n\x15ListContainersRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"Z\n\x16ListContainersResponse\x12@\n\ncontainers\x18\x01 \x03(\x0b\x32,.containerd.services.containers.v1.Container\"Y\n\x16\x43reateContainerRequest\x12?\n\tcontainer\x18\x01 \x01(\x0b\x32,.containerd.services.containers.v1.Container\"Z\n\x17\x43reateContainerResponse\x12?\n\tcontainer\x18\x01 \x01(\x0b\x32,.containerd.services.containers.v1.Container\"$\n\x16\x44\x65leteContainerRequest\x12\n\n\x02id\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINER_LABELSENTRY']._loaded_options = None
   _globals['_CONTAINER_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CONTAINER']._serialized_start=145
-  _globals['_CONTAINER']._serialized_end=479
-  _globals['_CONTAINER_LABELSENTRY']._serialized_start=434
-  _globals['_CONTAINER_LABELSENTRY']._serialized_end=479
-  _globals['_GETCONTAINERREQUEST']._serialized_start=481
-  _globals['_GETCONTAINERREQUEST']._serialized_end=514
-  _globals['_GETCONTAINERRESPONSE']._serialized_start=516
-  _globals['_GETCONTAINERRESPONSE']._serialized_end=603
-  _globals['_LISTCONTAINERSREQUEST']._serialized_start=605
-  _globals['_LISTCONTAINERSREQUEST']._serialized_end=645
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=647
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=737
-  _globals['_DELETECONTAINERREQUEST']._serialized_start=739
-  _globals['_DELETECONTAINERREQUEST']._serialized_end=775
+  _globals['_CONTAINER']._serialized_end=614
+  _globals['_CONTAINER_RUNTIME']._serialized_start=505
+  _globals['_CONTAINER_RUNTIME']._serialized_end=567
+  _globals['_CONTAINER_LABELSENTRY']._serialized_start=569
+  _globals['_CONTAINER_LABELSENTRY']._serialized_end=614
+  _globals['_GETCONTAINERREQUEST']._serialized_start=616
+  _globals['_GETCONTAINERREQUEST']._serialized_end=649
+  _globals['_GETCONTAINERRESPONSE']._serialized_start=651
+  _globals['_GETCONTAINERRESPONSE']._serialized_end=738
+  _globals['_LISTCONTAINERSREQUEST']._serialized_start=740
+  _globals['_LISTCONTAINERSREQUEST']._serialized_end=780
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=782
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=872
+  _globals['_CREATECONTAINERREQUEST']._serialized_start=874
+  _globals['_CREATECONTAINERREQUEST']._serialized_end=963
+  _globals['_CREATECONTAINERRESPONSE']._serialized_start=965
+  _globals['_CREATECONTAINERRESPONSE']._serialized_end=1055
+  _globals['_DELETECONTAINERREQUEST']._serialized_start=1057
+  _globals['_DELETECONTAINERREQUEST']._serialized_end=1093
 # @@protoc_insertion_point(module_scope)
