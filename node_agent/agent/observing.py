@@ -3,16 +3,19 @@
 Pure but for the journal: what runs is an argument.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from devbox.model.saves import SaveReason
-from node_agent.journal import Journal
+from node_agent.journal import Box, Journal
 
 
-def observe(journal: Journal, live: Mapping[str, bool], now: float) -> bool:
-    """`live`: container id -> its processes run. Returns whether a save is wanted now."""
+def observe(journal: Journal, boxes: Sequence[Box], live: Mapping[str, bool], now: float) -> bool:
+    """`live`: container id -> its processes run. Returns whether a save is wanted now.
+
+    `boxes` must have been read before `live` was: a box linked in between is not missing.
+    """
     wanted = False
-    for box in journal.boxes():
+    for box in boxes:
         running = live.get(box.container_id)
         if running:
             continue

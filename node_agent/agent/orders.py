@@ -161,6 +161,5 @@ class Ordered:
             return
         if self._journal.open_saves(uid) or self._journal.boxes_of_project(uid):
             return
-        await self._parts.uppers.remove(uid)
-        self._journal.forget_upper(uid)
+        await self._parts.uppers.collect(uid)
         self._reporting.changed()

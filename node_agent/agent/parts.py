@@ -63,7 +63,13 @@ class UpperKeeper(Protocol):
     """Removes uppers."""
 
     async def remove(self, project_uid: str) -> None:
-        """Remove the project's upper. Returns once its name is free."""
+        """Forget and remove the project's upper. Returns once its name is free.
+
+        Raises Unavailable while a box may write to it.
+        """
+
+    async def collect(self, project_uid: str) -> None:
+        """The same, and Unavailable too when a box ran on it since its newest save was begun."""
 
 
 class Containers(Protocol):

@@ -128,12 +128,16 @@ class Uppers:
             raise
         return self._record(meta)
 
-    def put_away(self, project_uid: str) -> Path | None:
+    def put_away(self, project_uid: str, *, only_clean: bool = False) -> Path | None:
         """Forget the upper and give its name back at once. Returns what is to be deleted.
 
-        Raises Unavailable while a container uses it, or could start with it.
+        Raises Unavailable while a container uses it, or could start with it, and with `only_clean`
+        when it holds what no save holds.
         """
         with self.hold(project_uid):
+            row = self._journal.upper(project_uid)
+            if only_clean and (row is None or row.dirty):
+                raise Unavailable("the project's files have changed since the newest save")
             upper = self.path(project_uid)
             overlay.check_free(upper)
             if any(box.may_write for box in self._journal.boxes_of_project(project_uid)):

@@ -35,6 +35,12 @@ class Removing:
         if trash is not None:
             self._delete(trash)
 
+    async def collect(self, project_uid: str) -> None:
+        """The same, and Unavailable too when a box ran on it since its newest save was begun."""
+        trash = await asyncio.to_thread(self._uppers.put_away, project_uid, only_clean=True)
+        if trash is not None:
+            self._delete(trash)
+
     def _delete(self, path: Path) -> None:
         task = self._tasks.start(_rm(path), path.name)
         self._running.add(task)

@@ -84,7 +84,8 @@ class Controller(NodeOrders):
 class Rooms:
     """Writer, uppers, containers and builder that note what they are asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
         self.asked: list[str] = []
         self.running: dict[str, bool] = {}
         self.broken = 0
@@ -121,6 +122,10 @@ class Rooms:
 
     async def remove(self, project_uid: str) -> None:
         self.asked.append(f"remove {project_uid}")
+        self.journal.forget_upper(project_uid)
+
+    async def collect(self, project_uid: str) -> None:
+        await self.remove(project_uid)
 
     async def live(self) -> Mapping[str, bool]:
         return self.running
@@ -147,7 +152,7 @@ class Node:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.controller = Controller()
-        self.rooms = Rooms()
+        self.rooms = Rooms(journal)
         self.reporting = Reporting("n1", journal, self.controller)
         self.saving = Saving(journal, self.rooms, self.rooms, self.reporting.changed)
         parts = Parts(
@@ -302,12 +307,12 @@ def test_what_ended_behind_everybodys_back_is_saved(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path / "journal.db")
     journal.put_upper(UPPER)
     journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
-    assert not observe(journal, {"c1": True}, 1.0)
-    assert observe(journal, {"c1": False}, 1.0)
-    assert not observe(journal, {"c1": False}, 1.0)
+    assert not observe(journal, journal.boxes(), {"c1": True}, 1.0)
+    assert observe(journal, journal.boxes(), {"c1": False}, 1.0)
+    assert not observe(journal, journal.boxes(), {"c1": False}, 1.0)
     (row,) = journal.open_saves()
     assert row.save.reason is SaveReason.CRASHED
     assert journal.boxes() != []
-    assert not observe(journal, {}, 1.0)
+    assert not observe(journal, journal.boxes(), {}, 1.0)
     assert journal.boxes() == []
     journal.close()

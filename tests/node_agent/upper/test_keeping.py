@@ -118,6 +118,20 @@ async def test_an_upper_in_use_stays(place: Place) -> None:
     await removing.close()
 
 
+async def test_only_a_clean_upper_is_collected(place: Place) -> None:
+    row = place.uppers.open("p", IMAGE, "sha256:chain", place.lower)
+    removing = Removing(place.uppers)
+    with pytest.raises(Unavailable, match="have changed"):
+        await removing.collect("p")
+    assert Path(row.path).is_dir()
+    place.journal.begin("p")
+    await removing.collect("p")
+    assert not Path(row.path).exists()
+    with pytest.raises(Unavailable):
+        await removing.collect("p")
+    await removing.close()
+
+
 async def test_what_was_left_is_deleted_after_a_start(place: Place) -> None:
     (place.layout.uppers / f"{TRASH}a" / "deep").mkdir(parents=True)
     (place.layout.uppers / f"{UNDONE}young").mkdir()
