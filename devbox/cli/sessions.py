@@ -93,8 +93,12 @@ def _trusted(dial: Dial) -> "ssl.SSLContext | None":
 
 def silence_logs() -> None:
     """What the shared parts log is for servers; a person's stdout may carry SSH."""
+    hidden = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     import structlog
 
+    if hidden is None:
+        # structlog would load rich for tracebacks that nobody sees, in every ssh's way.
+        del sys.modules["rich"]
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

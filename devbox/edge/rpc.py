@@ -14,28 +14,13 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from devbox.edge.failures import Failure as Failure
+from devbox.edge.failures import error_of as error_of
+from devbox.edge.failures import failure_of as failure_of
 from devbox.model import errors
 
 _log = structlog.get_logger()
 _LIMIT_BYTES = 8 << 20
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """An error on the wire; also the body of every failed API call."""
-
-    code: str
-    message: str
-    hint: str = ""
-
-
-def failure_of(error: errors.DevboxError) -> Failure:
-    """The wire form of an error."""
-    return Failure(code=error.code, message=error.message, hint=error.hint)
-
-
-def error_of(failure: Failure) -> errors.DevboxError:
-    """The error of a wire form."""
-    return errors.BY_CODE.get(failure.code, errors.Internal)(failure.message, failure.hint)
 
 
 def methods(protocol: type) -> dict[str, tuple[type[Any], type[Any]]]:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from devbox.edge.failures import Failure, error_of
 from devbox.edge.links.conduit import Conduit
-from devbox.edge.rpc import Failure, error_of
 from devbox.model import errors
 from devbox.model.errors import DevboxError, Unavailable
 from devbox.wire.errors import LinkBroken

@@ -12,10 +12,10 @@ from http import HTTPStatus
 import msgspec
 import structlog
 
+from devbox.edge.failures import failure_of
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.dial import parse_headers
 from devbox.edge.links.server import SessionServer
-from devbox.edge.rpc import failure_of
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import BadInput, DevboxError, Internal, NotFound
 from devbox.model.grants import Grant

@@ -30,6 +30,16 @@ def test_asking_for_help_loads_nothing_heavy(words: list[str]) -> None:
     assert not set(loaded) & set(light)
 
 
+def test_the_proxy_command_loads_only_what_it_needs() -> None:
+    script = (
+        "import sys; from devbox.cli import sessions, ssh, stdio; sessions.silence_logs();"
+        "import devbox.edge.links, uvloop;"
+        "print(sorted({'aiohttp', 'asyncssh', 'rich', 'devbox.edge.api'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 def test_every_command_has_a_help_with_examples(cli: Cli) -> None:
     for name, entry in main.TABLE.items():
         if entry.module.startswith("devbox.cli.server"):

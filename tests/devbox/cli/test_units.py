@@ -1,8 +1,6 @@
 """Sizes, times and settings."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from devbox.cli import units
 from devbox.model.errors import BadInput
@@ -30,9 +28,10 @@ def test_sizes_are_read(text: str, count: int) -> None:
     assert units.parse_size(text) == count
 
 
-@given(st.integers(0, 1 << 50))
-def test_a_size_reads_back_about_equal(count: int) -> None:
-    assert abs(units.parse_size(units.size(count)) - count) <= count * 0.06
+def test_a_size_reads_back_about_equal() -> None:
+    for power in range(50):
+        for count in (1 << power, (1 << power) + 1, 3 << power, (1 << power) * 10 - 1):
+            assert abs(units.parse_size(units.size(count)) - count) <= count * 0.06
 
 
 @pytest.mark.parametrize("text", ["", "M", "-1", "2X", "1.2.3G"])
