@@ -85,6 +85,16 @@ class Layout:
         return self.data / "controller" / "controller.db"
 
     @property
+    def builds(self) -> Path:
+        """Trees from which runtimes are built; can be made anew."""
+        return self.data / "builds"
+
+    @property
+    def server_state(self) -> Path:
+        """What the supervisor runs, as JSON."""
+        return self.run / "server.json"
+
+    @property
     def bundle(self) -> Path:
         """The agent bundle: what boxes see at /.devbox. The shim mounts `bundle/current`."""
         return self.data / "bundle"
@@ -129,6 +139,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def registry_host(self) -> str:
         """As image references name it."""
         return f"127.0.0.1:{self.registry_port}"
+
+
+def layout_below(root: str) -> Layout:
+    """The layout of a server of its own directory; the default one for an empty `root`."""
+    return Layout(data=Path(root) / "data", run=Path(root) / "run") if root else DEFAULT
 
 
 DEFAULT = Layout(data=Path("/var/lib/devbox"), run=Path("/run/devbox"))
