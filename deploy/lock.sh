@@ -10,6 +10,7 @@ lock() { # FILE EXTRAS...
     ${upgrade:+--upgrade} "${@/#/--extra=}" -o "deploy/locks/$file.txt" pyproject.toml
 }
 upgrade=; [ "${1:-}" = --upgrade ] && upgrade=1
-lock dev dev agent server
+lock build build
+lock dev dev agent build server
 lock server server
 lock agent agent
