@@ -1,26 +1,59 @@
-# Devbox. `make up` starts it, `make test` proves it.
+# Devbox. `make up` starts it, `make test` proves it, `make help` lists the rest.
 VENV := .venv
 PY := $(VENV)/bin/python
+DEVBOX := $(VENV)/bin/devbox
+ROOT := $(DEVBOX_ROOT)
+DATA := $(if $(ROOT),$(ROOT)/data,/var/lib/devbox)
 
-.PHONY: lint format test-setup test
+.PHONY: help up down demo status test test-setup smoke soak lint format bench docs lock
 
-$(VENV)/.stamp: deploy/locks/dev.txt pyproject.toml
-	@test -x $(PY) || /usr/bin/python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/locks/dev.txt
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-test-setup: $(VENV)/.stamp
+up: ## Install what is missing, start the server, build the first runtime
+	@deploy/setup.sh packages server
+	@deploy/setup.sh venv server
+	@$(PY) -m in_box_agent.bundle --out $(DATA)/bundle >/dev/null
+	@$(DEVBOX) --quiet server up
+	@$(DEVBOX) runtime build python --missing
+	@$(DEVBOX) server up
 
-lint: $(VENV)/.stamp
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+down: ## Stop everything; loses nothing
+	@$(DEVBOX) server down
 
-format: $(VENV)/.stamp
-	$(VENV)/bin/ruff format .
-	$(VENV)/bin/ruff check --fix .
+demo: ## Tell the whole story, step by step, with times
+	@$(DEVBOX) demo
 
-test: test-setup
+status: ## What runs
+	@$(DEVBOX) server status
+
+test-setup:
+	@deploy/setup.sh packages server test
+	@deploy/setup.sh venv dev
+
+test: test-setup lint ## Everything that is checked
 	$(PY) -m pytest
+
+smoke: test-setup ## A short selection of the suite
+	$(PY) -m pytest -m smoke
+
+soak: test-setup ## What takes hours: thousands of kills, large trees
+	$(PY) -m pytest -m soak --timeout 14400
+
+lint: test-setup ## Form, types, import layers
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports | tail -1
+
+format: test-setup ## Bring the code into form
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+bench: test-setup ## Figures beside the best peers; a quiet machine, please
+	$(PY) -m bench.save
+	$(PY) -m bench.create
+	$(PY) -m bench.tunnel
+
+lock: ## Resolve the dependencies again
+	deploy/lock.sh

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.2
 
 Name = Annotated[str, typer.Argument(metavar="RUNTIME", help="The runtime's name.")]
+Missing = Annotated[bool, typer.Option("--missing", help="Do nothing when it is ready.")]
 Reference = Annotated[
     str, typer.Argument(metavar="REF", help="An OCI image, such as registry/name:tag.")
 ]
@@ -45,13 +46,24 @@ async def list_runtimes(call: Call) -> None:
     call.screen.table(("name", "state", "what", "ports", "for", "message"), rows)
 
 
-@command("devbox runtime build python", "devbox runtime build python --no-wait")
-async def build(call: Call, name: Name, no_wait: NoWait = False) -> None:
+@command(
+    "devbox runtime build python",
+    "devbox runtime build python --missing",
+    "devbox runtime build python --no-wait",
+)
+async def build(call: Call, name: Name, no_wait: NoWait = False, missing: Missing = False) -> None:
     """Build a built-in runtime, or pull an added one, again. Projects keep what they have."""
     from devbox.cli.reach import open_gateway
-    from devbox.model.orchestrator import RuntimeKey
+    from devbox.model.orchestrator import Nothing, RuntimeKey
+    from devbox.model.runtimes import RuntimeState
 
     async with open_gateway(call) as gateway:
+        known = (await gateway.api.list_runtimes(Nothing())).runtimes
+        ready = [r for r in known if r.name == name and r.state is RuntimeState.READY]
+        if missing and ready:
+            call.screen.answer(ready[0])
+            call.screen.say(f"{name} is ready.")
+            return
         runtime = await gateway.api.build_runtime(RuntimeKey(name=name))
         await _finish(call, gateway, runtime, no_wait=no_wait)
 
