@@ -78,7 +78,9 @@ class Loop:
     async def _observe(self) -> None:
         while True:
             try:
-                if observe(self._journal, await self._parts.containers.live(), time.time()):
+                boxes = self._journal.boxes()
+                live = await self._parts.containers.live()
+                if observe(self._journal, boxes, live, time.time()):
                     self.kicked()
             except DevboxError as error:
                 _log.warning("containerd_away", error=error.message)
