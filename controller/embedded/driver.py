@@ -35,6 +35,8 @@ _PAUSES_S: dict[type, float] = {e.BoxServing: 5.0, e.BoxRefusing: 1.0, e.BoxSile
 """Between questions to an agent, by what it said last."""
 _LOOK_S = 0.5
 """Between looks at all containers."""
+_LOOKS_PER_TURN = 20
+"""Looks between two measurements of the logs."""
 _RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _KEPT_LOGS = 2
 _FORGOTTEN_LOGS = 10
@@ -255,10 +257,19 @@ class PodDriver:
     async def look(self) -> None:
         """Notice boxes that end by themselves. Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            if any(pod.container for pod in self._pods.values()):
-                with suppress(DevboxError):
-                    await self._look_once()
+            for _ in range(_LOOKS_PER_TURN):
+                await asyncio.sleep(_LOOK_S)
+                if any(pod.container for pod in self._pods.values()):
+                    with suppress(DevboxError):
+                        await self._look_once()
+            with suppress(DevboxError):
+                await self.turn_logs_over()
+
+    async def turn_logs_over(self) -> None:
+        """Begin a new file for boxes that wrote much."""
+        for pod in list(self._pods.values()):
+            if pod.container and logs.turn_over(self._logs, pod.box.pod_uid):
+                await self._cri.reopen_log(pod.container)
 
     async def _look_once(self) -> None:
         watched = [pod for pod in self._pods.values() if pod.container]

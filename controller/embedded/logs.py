@@ -1,10 +1,15 @@
-"""What boxes write: files in CRI's log format, `TIME STREAM TAGS TEXT`, one directory per pod."""
+"""What boxes write: files in CRI's log format, `TIME STREAM TAGS TEXT`, one directory per pod.
+
+A file that grew long is renamed, and the one before it is dropped.
+"""
 
 import shutil
 from pathlib import Path
 
 from controller.embedded.pods import LOG_FILE
 
+OLD_FILE = f"{LOG_FILE}.1"
+MAX_BYTES = 16 << 20
 _TAIL_BYTES = 1 << 20
 _MAX_LINE = 16 << 10
 
@@ -18,17 +23,20 @@ def last_lines(logs: Path, pod_uid: str, count: int) -> tuple[str, ...]:
     """The last lines, oldest first; none when nothing was written."""
     if not pod_uid or count <= 0:
         return ()
+    folder = directory(logs, pod_uid)
+    rows = [*_tail(folder / OLD_FILE), *_tail(folder / LOG_FILE)]
+    return tuple(join(rows)[-count:])
+
+
+def _tail(path: Path) -> list[bytes]:
     try:
-        with (directory(logs, pod_uid) / LOG_FILE).open("rb") as file:
+        with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - _TAIL_BYTES))
-            data = file.read(_TAIL_BYTES)
+            rows = file.read(_TAIL_BYTES).split(b"\n")
     except OSError:
-        return ()
-    rows = data.split(b"\n")
-    if size > len(data):
-        rows = rows[1:]
-    return tuple(join(rows)[-count:])
+        return []
+    return rows[1:] if size > _TAIL_BYTES else rows
 
 
 def join(rows: list[bytes]) -> list[str]:
@@ -44,6 +52,18 @@ def join(rows: list[bytes]) -> list[str]:
             lines.append(part[:_MAX_LINE])
             part = ""
     return [*lines, part[:_MAX_LINE]] if part else lines
+
+
+def turn_over(logs: Path, pod_uid: str) -> bool:
+    """Rename a file that grew too long. The runtime must then be told to reopen it."""
+    path = directory(logs, pod_uid) / LOG_FILE
+    try:
+        if path.stat().st_size < MAX_BYTES:
+            return False
+        path.rename(path.with_name(OLD_FILE))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def remove(logs: Path, pod_uid: str) -> None:

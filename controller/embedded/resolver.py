@@ -116,11 +116,20 @@ def name_servers(path: Path = _RESOLV_CONF) -> list[tuple[str, int]]:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, got: Callable[[bytes, Any], None]) -> None:
+    def __init__(
+        self,
+        got: Callable[[bytes, Any], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         self._got = got
+        self._failed = failed
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self._got(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        if self._failed:
+            self._failed(exc)
 
 
 async def _ask_udp(message: bytes, server: tuple[str, int]) -> bytes:
@@ -131,7 +140,13 @@ async def _ask_udp(message: bytes, server: tuple[str, int]) -> bytes:
         if data[:2] == message[:2] and not got.done():
             got.set_result(data)
 
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(take), remote_addr=server)
+    def fail(error: Exception) -> None:
+        if not got.done():
+            got.set_exception(error)
+
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Datagrams(take, fail), remote_addr=server
+    )
     try:
         transport.sendto(message)
         return await got

@@ -123,6 +123,11 @@ class Cri:
         request = cri.ContainerStatusRequest(container_id=container_id, verbose=verbose)
         return await self._runtime.call("ContainerStatus", request, cri.ContainerStatusResponse)
 
+    async def reopen_log(self, container_id: str) -> None:
+        """Write on into a new log file, after the old one was renamed."""
+        request = cri.ReopenContainerLogRequest(container_id=container_id)
+        await self._runtime.call("ReopenContainerLog", request, cri.ReopenContainerLogResponse)
+
     async def exec_sync(
         self, container_id: str, command: Sequence[str], timeout_s: int = 60
     ) -> cri.ExecSyncResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -234,6 +235,11 @@ def test_the_table_of_phases_refuses_what_it_does_not_hold() -> None:
         check_move(Phase.DELETING, Phase.RUNNING)
     assert set(MOVES) == set(Phase)
     assert "backing_off --> starting" in diagram()
+
+
+def test_the_drawn_phases_are_those_of_the_table() -> None:
+    drawn = Path(__file__).parents[3] / "docs" / "architecture.md"
+    assert diagram() in drawn.read_text(), "run the generator that the document names"
 
 
 @given(st.integers(0, 10_000))

@@ -1,6 +1,9 @@
 """Boxes on a real containerd, straight: without the commit-shim a box is a plain container."""
 
 import asyncio
+import random
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +20,7 @@ from controller.embedded.driver import PodDriver
 from controller.embedded.network import Network
 from controller.embedded.pods import POD_LABEL
 from controller.embedded.resolver import Resolver
-from controller.embedded.rules import Net
+from controller.embedded.rules import Neighbour, Net
 from controller.store.projects import ProjectRow
 from devbox.edge.cri.client import Cri
 from devbox.edge.tasks import Tasks
@@ -277,6 +280,77 @@ async def test_a_new_driver_adopts_what_runs_and_clears_what_does_not(bench: Ben
     assert left == known
     await tasks.close()
     await again._cri.close()
+
+
+async def test_a_box_that_writes_much_gets_a_new_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MAX_BYTES", 10)
+    project = bench.start("wordy")
+    await bench.serving(project)
+    await bench.driver.turn_logs_over()
+    folder = logs.directory(bench.node.containerd.layout.data / "logs", _box(project, 1).pod_uid)
+    assert sorted(path.name for path in folder.iterdir()) == ["box.log", "box.log.1"]
+
+
+@dataclass
+class Outside:
+    """A machine that is not ours: a network namespace with an address of its own."""
+
+    name: str
+    address: str
+
+    def command(self, *words: str) -> list[str]:
+        return ["ip", "netns", "exec", self.name, *words]
+
+
+@pytest.fixture
+def outside() -> Iterator[Outside]:
+    name = f"dvo{random.randrange(16**6):06x}"
+    third = random.randrange(256)
+    here, there = f"198.18.{third}.1", f"198.18.{third}.2"
+    steps = [
+        ["ip", "netns", "add", name],
+        ["ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name],
+        ["ip", "address", "add", f"{here}/24", "dev", name],
+        ["ip", "link", "set", name, "up"],
+        ["ip", "-n", name, "address", "add", f"{there}/24", "dev", "eth0"],
+        ["ip", "-n", name, "link", "set", "eth0", "up"],
+        ["ip", "-n", name, "route", "add", "default", "via", here],
+    ]
+    try:
+        for step in steps:
+            subprocess.run(step, check=True)
+        yield Outside(name, there)
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+async def test_boxes_reach_out_by_the_hosts_address_and_nobody_reaches_in(
+    bench: Bench, outside: Outside
+) -> None:
+    project = bench.start("hello")
+    await bench.serving(project)
+    box = bench.network.address_of(Neighbour("team", "hello"))
+    assert box is not None
+    listen = "import socket; s = socket.create_server(('', 80)); c, who = s.accept(); "
+    script = listen + "c.sendall(who[0].encode())"
+    with subprocess.Popen(outside.command(sys.executable, "-c", script)) as server:
+        try:
+            said = ""
+            while not said:
+                _, said = await bench.run(project, "/bin/nc", "-w", "2", outside.address, "80")
+                said = said if said[:3] == "198" else ""
+        finally:
+            server.kill()
+    assert said == outside.address[:-1] + "1", "the box showed its own address"
+    await bench.run(
+        project, "/bin/sh", "-c", "(while true; do echo in | nc -l -p 80; done) >/dev/null 2>&1 &"
+    )
+    dial = f"import socket; socket.create_connection(('{box}', 80), 1)"
+    done = subprocess.run(outside.command(sys.executable, "-c", dial), capture_output=True)
+    assert b"timed out" in done.stderr
 
 
 async def test_boxes_of_a_namespace_reach_each_other_by_name_and_no_others(bench: Bench) -> None:

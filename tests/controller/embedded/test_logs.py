@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from controller.embedded import logs
 
 _AT = b"2026-01-01T00:00:00.000000000Z"
@@ -37,3 +39,18 @@ def test_only_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
     assert lines[-1] == "last"
     assert 900 < len(lines) < 1100
     assert set(lines[:-1]) == {"x" * 1000}
+
+
+def test_a_long_file_is_turned_over_and_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MAX_BYTES", 100)
+    assert not logs.turn_over(tmp_path, "pod")
+    write(tmp_path, b"stdout F short")
+    assert not logs.turn_over(tmp_path, "pod")
+    write(tmp_path, b"stdout F one", b"stdout F two", b"stdout F three")
+    assert logs.turn_over(tmp_path, "pod")
+    write(tmp_path, b"stdout F four")
+    assert logs.last_lines(tmp_path, "pod", 2) == ("three", "four")
+    logs.remove(tmp_path, "pod")
+    assert logs.last_lines(tmp_path, "pod", 2) == ()
