@@ -1,0 +1,1 @@
+"""The HTTP API: handlers and OpenAPI document, both made from `devbox.edge.routes`."""

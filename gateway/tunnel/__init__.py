@@ -1,0 +1,1 @@
+"""The websocket tunnel: the request's head, who may, the box, and bytes both ways."""
