@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from devbox.edge.layout import Layout
+from devbox.edge.logs import log_json
 from node_agent.shim.server import run
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--die-at", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    log_json("commit-shim")
     asyncio.run(_main(Layout(data=given.data, run=given.run), given.die_at))
 
 

@@ -36,6 +36,7 @@ _log = structlog.get_logger()
 _RUNTIME = "/runtime.v1.RuntimeService/"
 _CREATE_S = 120.0
 _BUSY_S = 10.0
+_PIN_S = 60.0
 _CODES: dict[type[errors.DevboxError], grpc.StatusCode] = {
     errors.BadInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
@@ -216,14 +217,20 @@ class Boxes:
         except Exception:  # the reason why it got none is what must be told
             _log.exception("container_not_taken_back", container=container_id)
 
+    async def keep_pinned(self) -> None:
+        """Pin now and again, until cancelled: a pull takes the pins off."""
+        while True:
+            await self.pin()
+            await asyncio.sleep(_PIN_S)
+
     async def pin(self) -> None:
         """Keep collectors away from the images that uppers stand on."""
-        uppers = await asyncio.to_thread(self._journal.uppers)
         try:
+            uppers = await asyncio.to_thread(self._journal.uppers)
             digests = frozenset(upper.image.digest for upper in uppers)
             await keep_pinned(self._parts.containerd, digests)
-        except errors.DevboxError as error:
-            _log.warning("images_not_pinned", error=error.message)
+        except Exception as error:  # without pins all works; with a dead loop none would come back
+            _log.warning("images_not_pinned", error=str(error))
 
     # Starting
 

@@ -18,6 +18,7 @@ from devbox.edge.layout import Layout
 from devbox.model.errors import Conflict, Unavailable
 from devbox.model.nodes import UPPER_NONCE_XATTR, BoxRecord, StartRecord
 from node_agent.journal import Box, Journal
+from node_agent.shim.memory import mount_memory, unmount
 from node_agent.upper import Overlay, Uppers, overlay
 
 _NONCE_BYTES = 16
@@ -63,6 +64,7 @@ class Linking:
         """The pod's own directory in memory, empty."""
         path = self._layout.boxes / pod_uid
         path.mkdir(exist_ok=True)
+        mount_memory(path)
         path.chmod(_BOX_MODE)
         (path / START_RECORD).unlink(missing_ok=True)
         return path
@@ -140,4 +142,5 @@ class Linking:
         kept = {box.pod_uid for box in self._journal.boxes()} | self._making
         for path in self._layout.boxes.iterdir():
             if path.name not in kept:
+                unmount(path)
                 shutil.rmtree(path, ignore_errors=True)

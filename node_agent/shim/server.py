@@ -19,7 +19,6 @@ from node_agent.journal import Journal
 from node_agent.shim.ending import Ending
 from node_agent.shim.intercept import Boxes, Parts
 from node_agent.shim.linking import Fault, Linking
-from node_agent.shim.memory import ensure_memory
 from node_agent.shim.relay import Relay
 from node_agent.shim.sweeping import sweep
 from node_agent.upper import Uppers
@@ -39,7 +38,6 @@ async def serving(layout: Layout, *, fault: Fault = lambda _: None) -> AsyncIter
     for path in (layout.uppers, layout.boxes):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
-    ensure_memory(layout.boxes)
     journal = Journal.open(layout.journal)
     channel = open_channel(layout.containerd_socket)
     containerd, runtime = Containerd(layout.containerd_socket), Cri(layout.containerd_socket)
@@ -68,7 +66,7 @@ async def serving(layout: Layout, *, fault: Fault = lambda _: None) -> AsyncIter
         tasks.start(ending.watch(), "watch")
         tasks.start(ending.look(), "look")
         tasks.start(sweep(containerd, runtime, journal, layout), "sweep")
-        tasks.start(boxes.pin(), "pin")
+        tasks.start(boxes.keep_pinned(), "pins")
         _log.info("serving", socket=str(layout.cri_socket))
         try:
             yield tasks

@@ -4,20 +4,21 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import stat
-import subprocess
-from pathlib import Path
 
 import msgspec
 import pytest
 
+from devbox.edge.containerd.client import PINNED_LABEL, Containerd
 from devbox.edge.cri.client import Cri
 from devbox.edge.cri.proto import runtime_pb2 as cri
 from devbox.model.errors import Conflict, Internal, NotFound, Unavailable
 from devbox.model.nodes import UPPER_NONCE_XATTR
 from devbox.model.saves import SaveReason
+from node_agent.upper.pinning import keep_pinned
 from tests.support.boxes import Node, Pod, project_uid
-from tests.support.containerd import mounts_under
+from tests.support.containerd import BUSYBOX_IMAGE, PAUSE_IMAGE, mounts_under
 from tests.support.images import Layer, build, busybox_layer
 from tests.support.pods import SLEEP, container_config
 
@@ -251,12 +252,58 @@ async def stats_of(node: Node, pod: Pod) -> list[int]:
     ]
 
 
-async def test_start_records_are_in_memory(node: Node) -> None:
-    kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", str(node.layout.boxes)], capture_output=True, check=True
-    )
-    assert kind.stdout.strip() == b"tmpfs"
-    assert [p for p in mounts_under(Path(node.layout.run)) if p == str(node.layout.boxes)]
+async def test_start_records_are_in_memory_and_bounded(node: Node) -> None:
+    pod = await node.box(project_uid())
+    kind = "stat -f -c %T /.devbox/box"
+    assert await node.sh(pod, kind) == "tmpfs\n"
+    full = "dd if=/dev/zero of=/.devbox/box/full bs=1M count=40 2>/dev/null || echo full"
+    assert await node.sh(pod, full) == "full\n"
+    await node.box(project_uid())
+    await node.end(pod)
+    assert str(node.layout.boxes / pod.sandbox.metadata.uid) not in mounts_under(node.layout.run)
+
+
+async def test_images_are_pinned_while_an_upper_stands_on_them(node: Node) -> None:
+    containerd = Containerd(node.layout.containerd_socket)
+    digest = (await containerd.image(BUSYBOX_IMAGE)).target.digest
+    uid = project_uid()
+    record = node.know(uid)
+    image = msgspec.structs.replace(record.image, digest=digest)
+    node.boxes.records[record.pod_uid] = msgspec.structs.replace(record, image=image)
+    await node.create(await node.sandbox(record.pod_uid, project=uid))
+    async with asyncio.timeout(5):
+        while (await containerd.image(BUSYBOX_IMAGE)).labels.get(PINNED_LABEL) != "pinned":
+            await asyncio.sleep(0.01)
+    assert PINNED_LABEL not in (await containerd.image(PAUSE_IMAGE)).labels
+    await keep_pinned(containerd, frozenset())
+    assert not (await containerd.image(BUSYBOX_IMAGE)).labels.get(PINNED_LABEL)
+    await containerd.close()
+
+
+async def test_only_root_may_connect(node: Node) -> None:
+    assert stat.S_IMODE(node.layout.cri_socket.stat().st_mode) == 0o600
+
+
+async def test_one_bad_record_stops_nobody_else(node: Node) -> None:
+    bad, good = project_uid(), project_uid()
+    await node.end(await node.box(bad))
+    upper = node.journal.upper(bad)
+    assert upper is not None
+    database = sqlite3.connect(node.layout.journal)
+    with database:
+        database.execute("UPDATE uppers SET image = '{' WHERE project_uid = ?", (bad,))
+    pod = await node.box(good)
+    await node.runtime.all_container_stats()
+    record = node.know(bad, generation=2)
+    broken = await node.sandbox(record.pod_uid, project=bad)
+    with pytest.raises(Internal):
+        await node.create(broken)
+    await node.end(pod)
+    with database:
+        database.execute("DELETE FROM uppers WHERE project_uid = ?", (bad,))
+    database.close()
+    await node.create(broken)
+    assert node.journal.upper(bad) == msgspec.structs.replace(upper, generation=2)
 
 
 async def test_controller_away(node: Node) -> None:
