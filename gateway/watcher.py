@@ -65,16 +65,19 @@ class Watcher:
 
     async def run(self) -> None:
         """Until cancelled."""
-        revision = 0
+        revision, said = 0, ""
         while True:
             try:
                 changes = await self._orchestrator.watch(o.Watch(revision=revision))
                 if not changes.complete:
                     await self._check_all()
             except DevboxError as error:
-                _log.warning("watch_failed", error=error.message)
+                if said != error.message:
+                    _log.warning("watch_failed", error=error.message)
+                said = error.message
                 await asyncio.sleep(_AGAIN_S)
                 continue
+            said = ""
             await self._apply(changes)
             revision = changes.revision
 

@@ -97,6 +97,8 @@ class Api:
         try:
             return await getattr(self.orchestrator, method)(request)
         except NotFound as error:
+            if "name" not in route.in_path:
+                raise
             raise await same_not_found(self.orchestrator, request, error) from error
 
 

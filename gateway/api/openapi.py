@@ -17,6 +17,13 @@ def document(version: str) -> dict[str, Any]:
     unique = list(dict.fromkeys(kinds))
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
     known = dict(zip(unique, schemas, strict=True))
+    whole = _whole(version, components, known)
+    # Defaults are tuples and enums until then.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(whole))
+    return plain
+
+
+def _whole(version: str, components: dict[str, Any], known: dict[Any, Any]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {

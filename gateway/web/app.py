@@ -27,6 +27,10 @@ def application(api: Api) -> web.Application:
     async def home(_: web.Request) -> web.Response:
         return pages.home(api.about.cluster, api.about.region)
 
+    async def unnamed(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "devbox"
+
+    app.on_response_prepare.append(unnamed)
     app.router.add_get("/", home)
     app.router.add_get("/healthz", _healthy)
     return app
