@@ -27,7 +27,7 @@ from devbox.edge import rpc
 from devbox.edge.cri.client import Cri
 from devbox.edge.layout import Layout, read_settings
 from devbox.edge.tasks import Tasks
-from devbox.model.errors import DevboxError
+from devbox.model.errors import DevboxError, Internal
 from devbox.model.nodes import NodeOrders
 from devbox.model.orchestrator import Orchestrator
 
@@ -143,8 +143,8 @@ async def _again(work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(wait)
 
 
-async def run(layout: Layout) -> int:
-    """Run until SIGTERM, SIGINT or a failure. Returns the exit code."""
+async def serve(layout: Layout) -> None:
+    """Run until SIGTERM or SIGINT. Raises Internal when a part that all need has failed."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -160,4 +160,5 @@ async def run(layout: Layout) -> int:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await controller.close()
-    return 0 if ended.is_set() else 1
+    if not ended.is_set():
+        raise Internal("a part of the controller failed", "It is started again; boxes go on.")

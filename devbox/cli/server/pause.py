@@ -13,6 +13,8 @@ from devbox.model.projects import ImageConfig
 from node_agent.runtimes.builder import architecture
 
 _BUSYBOX = Path("/bin/busybox")
+# Busybox takes its first argument for the applet only under its own name.
+_PROGRAM = "busybox"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -22,7 +24,7 @@ async def push(registry: Registry) -> None:
         return
     layer = _tar()
     descriptor = await registry.put_blob(PAUSE_REPOSITORY, layer, _LAYER)
-    config = ImageConfig(entrypoint=("/pause", "sleep", "2147483647"))
+    config = ImageConfig(entrypoint=(f"/{_PROGRAM}", "sleep", "2147483647"))
     made = append(
         scratch(architecture(), config),
         [NewLayer(descriptor=descriptor, diff_id=digest_of(layer), created_by="devbox")],
@@ -40,7 +42,7 @@ def _tar() -> bytes:
         ) from error
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        entry = tarfile.TarInfo("pause")
+        entry = tarfile.TarInfo(_PROGRAM)
         entry.size, entry.mode = len(program), 0o755
         tar.addfile(entry, io.BytesIO(program))
     return out.getvalue()
