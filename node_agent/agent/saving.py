@@ -93,9 +93,19 @@ class Saving:
             self._failed(row, error)
         finally:
             self._running.pop(uid, None)
+            self._want_the_rest(uid)
             self._changed()
             self._wake.set()
         _log.info("save_ended", project=uid, seq=seq)
+
+    def _want_the_rest(self, uid: str) -> None:
+        """A box that ended while its save was written: its end wanted no second save then."""
+        upper = self._journal.upper(uid)
+        if upper is None or any(box.may_write for box in self._journal.boxes_of_project(uid)):
+            return
+        self._journal.want_save(
+            uid, generation=upper.generation, reason=SaveReason.STOPPED, now=time.time()
+        )
 
     async def _write(self, row: PendingSave, upper: Upper) -> SavedImage:
         uid, seq = row.save.project_uid, row.save.seq

@@ -90,11 +90,16 @@ class Rooms:
         self.running: dict[str, bool] = {}
         self.broken = 0
         self.unchanged = False
+        self.entered = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
     async def save(
         self, work: SaveWork, on_step: Callable[[SaveStep], None], progress: Progress
     ) -> SavedImage:
         self.asked.append(f"save {work.seq} {work.cgroup}")
+        self.entered.set()
+        await self.may_go_on.wait()
         if self.broken:
             self.broken -= 1
             raise Unavailable("the registry is down")
@@ -202,6 +207,24 @@ async def test_an_order_becomes_a_recorded_save(node: Node) -> None:
     assert node.rooms.asked == ["save 1 /cg/c1"]
     pushed = await node.controller.until(lambda report: bool(report.images))
     assert pushed.images == (("p1", 1, MADE),)
+
+
+async def test_a_box_that_ends_while_it_is_saved_is_saved_again(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.rooms.running["c1"] = True
+    node.rooms.may_go_on.clear()
+    node.journal.want_save("p1", generation=1, reason=SaveReason.AUTOSAVE, now=1.0)
+    node.saving.kick()
+    await node.rooms.entered.wait()
+    node.journal.box_ended("c1")
+    assert not node.journal.want_save("p1", generation=1, reason=SaveReason.STOPPED, now=2.0)
+    node.rooms.may_go_on.set()
+    await node.saved(1, SaveStep.RECORDED)
+    assert (await node.saved(2, SaveStep.RECORDED)).reason is SaveReason.STOPPED
+    upper = node.journal.upper("p1")
+    assert upper is not None
+    assert not upper.dirty
 
 
 async def test_the_shims_save_is_made_and_what_did_not_change_is_no_save(node: Node) -> None:
