@@ -2,6 +2,7 @@
 
 PING_S = 4.0
 DEAD_S = 9.0
+DOUBT_S = 1.5
 FIRST_DELAY_S = 0.05
 LONGEST_DELAY_S = 10.0
 
@@ -10,16 +11,21 @@ class Pulse:
     """Of one link. Any byte counts as life; a ping is sent every PING_S whatever else is sent."""
 
     def __init__(self, now: float) -> None:
-        self._heard = now
         self._pinged = now
+        self._dead_at = now + DEAD_S
 
     def heard(self, now: float) -> None:
         """Bytes came."""
-        self._heard = now
+        self._dead_at = now + DEAD_S
+
+    def doubt(self, now: float) -> None:
+        """The network changed: ping at once and wait no longer than DOUBT_S for a byte."""
+        self._pinged = now - PING_S
+        self._dead_at = min(self._dead_at, now + DOUBT_S)
 
     def dead(self, now: float) -> bool:
-        """Whether nothing came for DEAD_S."""
-        return now - self._heard >= DEAD_S
+        """Whether nothing came for too long."""
+        return now >= self._dead_at
 
     def ping_due(self, now: float) -> bool:
         """Whether to ping now; if so, it counts as done."""
@@ -30,7 +36,7 @@ class Pulse:
 
     def next_look(self, now: float) -> float:
         """Seconds until there is something to decide."""
-        return max(0.0, min(self._pinged + PING_S, self._heard + DEAD_S) - now)
+        return max(0.0, min(self._pinged + PING_S, self._dead_at) - now)
 
 
 class Backoff:

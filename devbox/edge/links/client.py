@@ -225,6 +225,7 @@ class ClientSession(Session):
         driver = self.lanes[lane]
         while not driver.core.drained and not self.ended.is_set():
             driver.acknowledged.clear()
+            driver.flush()
             driver.core.ping(0)
             driver.flush()
             await driver.acknowledged.wait()
