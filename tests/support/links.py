@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from devbox.edge.links import (
     ClientSession,
@@ -19,6 +20,7 @@ from devbox.edge.links import (
     connect,
     listen,
 )
+from devbox.edge.links.sessions import Clock, boot_clock
 from devbox.edge.tasks import Tasks
 from devbox.model.grants import Grant, Scope
 
@@ -46,28 +48,25 @@ class Relay:
         self._tasks = Tasks("relay")
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
         self.accepted = 0
         self.budget: int | None = None
         """Cut everything after so many more bytes."""
+        self.refuse = False
+        """Drop new connections at once."""
         self.deaf = False
         """Accept bytes but pass none: a dead peer whose sockets live."""
 
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        number: int = self._server.sockets[0].getsockname()[1]
-        return number
-
     async def start(self, port: int = 0) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> int:
         """Refuse connections and cut those there are; answers the port, to start again on it."""
-        port = self.port
         assert self._server is not None
         self._server.close()
         self.cut()
-        return port
+        return self.port
 
     def cut(self) -> None:
         for writer in list(self._writers):
@@ -81,6 +80,9 @@ class Relay:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        if self.refuse:
+            writer.transport.abort()
+            return
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -132,11 +134,12 @@ class Pair:
         return f"http://127.0.0.1:{self.relay.port}/session"
 
     def client(
-        self, *, headers: dict[str, str] | None = None, patience_s: float = 1.0
+        self, *, headers: dict[str, str] | None = None, **options: Any
     ) -> "contextlib.AbstractAsyncContextManager[ClientSession]":
+        """`options` are those of DialOptions."""
+        chosen = {"patience_s": 1.0, "on_state": self.events.append} | options
         target = Target(self.url, headers=headers or {})
-        options = DialOptions(patience_s=patience_s, on_state=self.events.append)
-        return connect(self.url, target=target, options=options)
+        return connect(self.url, target=target, options=DialOptions(**chosen))
 
 
 @contextlib.asynccontextmanager
@@ -145,9 +148,10 @@ async def pair(
     *,
     may_open: Callable[[str, tuple[Scope, ...]], bool] = lambda service, scopes: True,
     limits: ServerLimits | None = None,
+    clock: Clock = boot_clock,
 ) -> AsyncIterator[Pair]:
     """Everything closed afterwards."""
-    server = SessionServer(handler, may_open=may_open, limits=limits or ServerLimits())
+    server = SessionServer(handler, may_open=may_open, limits=limits or ServerLimits(), clock=clock)
     listener = await listen("127.0.0.1", 0, server, verify=claimed_grant)
     relay = Relay(listener.port)
     await relay.start()

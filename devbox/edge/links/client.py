@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import structlog
 
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.dial import Refused, Target, dial
+from devbox.edge.links.network import NetworkWatch, Verdict, judge, watch_network
 from devbox.edge.links.sessions import Clock, Session, boot_clock
 from devbox.edge.links.streams import Stream
 from devbox.model.errors import (
@@ -66,6 +68,8 @@ class DialOptions:
     """How long the first dial is tried against a gateway that is down or busy."""
     on_state: OnState = lambda event: None  # noqa: ARG005
     clock: Clock = boot_clock
+    network: NetworkWatch = watch_network
+    judge: Callable[[str, str], Verdict] = judge
 
 
 class Ended(Exception):
@@ -103,8 +107,16 @@ class ClientSession(Session):
         return self.lanes[lane].open(service, params or {})
 
     def network_changed(self) -> None:
-        """Do not wait: dial now, and doubt the links that seem to live."""
+        """Do not wait: dial now; drop links whose address is gone, doubt those that moved."""
         self._hurry.set()
+        for driver in self.lanes.values():
+            if driver.link is None or (ends := driver.link.ends) is None:
+                continue
+            verdict = self._options.judge(*ends)
+            if verdict is Verdict.GONE:
+                driver.link.abort("the network changed")
+            elif verdict is Verdict.MOVED:
+                driver.doubt()
 
     # -- links
 
@@ -250,6 +262,11 @@ def _explain(error: BaseException) -> tuple[DevboxError, float]:
         return error.error, error.retry_after_s or 0.0
     if isinstance(error, Ended):
         return error.error, 0.0
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return BadInput(
+            f"the gateway's certificate is not trusted: {error.verify_message}",
+            "Give the CA file that signed it, or mend the certificate.",
+        ), 0.0
     return (
         Unavailable(
             f"the gateway cannot be reached: {str(error) or type(error).__name__}",
@@ -262,6 +279,8 @@ def _explain(error: BaseException) -> tuple[DevboxError, float]:
 def _is_final(error: BaseException) -> bool:
     if isinstance(error, Ended):
         return not isinstance(error.error, Unavailable)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
     return isinstance(error, Refused) and isinstance(error.error, (*_FINAL, Conflict))
 
 
@@ -278,8 +297,10 @@ async def connect(
     Raises Unauthorized, NotFound, Conflict, Unavailable ... as the gateway says, once.
     """
     session = ClientSession(target or Target(url, bearer), options)
+    unwatch = options.network(session.network_changed)
     try:
         await session.begin()
         yield session
     finally:
+        unwatch()
         await session.close()

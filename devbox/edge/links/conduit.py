@@ -52,6 +52,17 @@ class Conduit(asyncio.BufferedProtocol):
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done with the reason when the connection has ended."""
 
+    @property
+    def ends(self) -> tuple[str, str] | None:
+        """Local and remote IP address; None for what is not an IP socket."""
+        if self._transport is None:
+            return None
+        local = self._transport.get_extra_info("sockname")
+        peer = self._transport.get_extra_info("peername")
+        if not isinstance(local, tuple) or not isinstance(peer, tuple):
+            return None
+        return str(local[0]), str(peer[0])
+
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

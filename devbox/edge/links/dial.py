@@ -12,6 +12,7 @@ import msgspec
 
 from devbox.edge.failures import Failure, error_of
 from devbox.edge.links.conduit import Conduit
+from devbox.edge.links.proxies import connect_through, proxy_for
 from devbox.model import errors
 from devbox.model.errors import DevboxError, Unavailable
 from devbox.wire.errors import LinkBroken
@@ -48,17 +49,8 @@ class Refused(Exception):
 
 async def dial(target: Target) -> Conduit:
     """Connect and upgrade. Raises Refused, or OSError, TimeoutError, LinkBroken."""
-    url = urlsplit(target.url)
-    secure = url.scheme in {"https", "wss"}
-    context = (target.ssl or tls.create_default_context()) if secure else None
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(_CONNECT_S):
-        _, link = await loop.create_connection(
-            lambda: Conduit(client=True),
-            url.hostname or "",
-            url.port or (443 if secure else 80),
-            ssl=context,
-        )
+        link = await _connect(target)
     try:
         async with asyncio.timeout(_UPGRADE_S):
             await _upgrade(link, target)
@@ -66,6 +58,26 @@ async def dial(target: Target) -> Conduit:
         link.abort("the upgrade failed")
         raise
     return link
+
+
+async def _connect(target: Target) -> Conduit:
+    url = urlsplit(target.url)
+    secure = url.scheme in {"https", "wss"}
+    context = (target.ssl or tls.create_default_context()) if secure else None
+    host, port = url.hostname or "", url.port or (443 if secure else 80)
+    loop = asyncio.get_running_loop()
+    proxy = proxy_for(url, os.environ)
+    if proxy is None:
+        _, link = await loop.create_connection(_conduit, host, port, ssl=context)
+        return link
+    sock = await connect_through(proxy, host, port)
+    name = host if secure else None
+    _, link = await loop.create_connection(_conduit, sock=sock, ssl=context, server_hostname=name)
+    return link
+
+
+def _conduit() -> Conduit:
+    return Conduit(client=True)
 
 
 async def _upgrade(link: Conduit, target: Target) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -79,16 +80,24 @@ class Session:
         pulse = Pulse(self.clock())
         seen = link.bytes_in
         while not link.lost.done():
-            await asyncio.wait([link.lost], timeout=pulse.next_look(self.clock()))
+            await self._quiet(link, driver, pulse.next_look(self.clock()))
             now = self.clock()
             if link.bytes_in != seen:
                 seen = link.bytes_in
                 pulse.heard(now)
+            if driver.doubted.done():
+                pulse.doubt(now)
             if pulse.dead(now):
                 link.abort("nothing was heard from the other side")
             elif pulse.ping_due(now):
                 driver.core.ping(int(now * 1e6))
                 driver.flush()
+
+    async def _quiet(self, link: Conduit, driver: LaneDriver, limit_s: float) -> None:
+        """Until the link is lost or doubted, or the time is over."""
+        driver.doubted = asyncio.get_running_loop().create_future()
+        both: list[asyncio.Future[Any]] = [link.lost, driver.doubted]
+        await asyncio.wait(both, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
 
     # -- the end
 

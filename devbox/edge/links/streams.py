@@ -153,6 +153,8 @@ class LaneDriver:
         self._session = session
         self.acknowledged = asyncio.Event()
         """Set when it is worth asking again whether all has arrived."""
+        self.doubted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the link may be dead although nothing says so."""
         self.on_pong: Callable[[int], None] | None = None
 
     def open(self, service: str, params: dict[str, Any]) -> Stream:
@@ -173,6 +175,11 @@ class LaneDriver:
         self.acknowledged.set()
         link.run(self.take, self.flush)
         self.flush()
+
+    def doubt(self) -> None:
+        """The network changed: find out soon whether the link lives."""
+        if not self.doubted.done():
+            self.doubted.set_result(None)
 
     def detach(self, link: Conduit) -> bool:
         """The link is lost; whether it was the one in use."""
