@@ -137,7 +137,7 @@ class Pair:
         self, *, headers: dict[str, str] | None = None, **options: Any
     ) -> "contextlib.AbstractAsyncContextManager[ClientSession]":
         """`options` are those of DialOptions."""
-        chosen = {"patience_s": 1.0, "on_state": self.events.append} | options
+        chosen: dict[str, Any] = {"patience_s": 1.0, "on_state": self.events.append} | options
         target = Target(self.url, headers=headers or {})
         return connect(self.url, target=target, options=DialOptions(**chosen))
 
