@@ -77,7 +77,7 @@ async def show(call: Call, name: ProjectName, namespace: Namespace = "") -> None
         project = await gateway.api.get_project(key)
     call.screen.answer(project)
     for label, text in _facts(project, time.time()):
-        call.screen.say(f"{label + ':':<14}{text}")
+        call.screen.say(f"{label + ':':<15}{text}")
 
 
 def _facts(project: "Project", now: float) -> list[tuple[str, str]]:

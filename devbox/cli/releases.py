@@ -9,7 +9,7 @@ from devbox.cli.lazy import Call, command
 from devbox.cli.options import Namespace, ProjectName
 from devbox.cli.units import age, duration, size
 
-_DIGEST_SHOWN = len("sha256:") + 12
+_DIGEST_SHOWN = 12
 
 Version = Annotated[
     str, typer.Argument(metavar="VERSION", help="Letters, digits, '.', '_' and '-'.")
@@ -64,7 +64,7 @@ async def releases(call: Call, name: ProjectName, namespace: Namespace = "") -> 
                 age(one.created_at, now),
                 str(one.save_seq),
                 size(one.total_bytes),
-                one.digest[:_DIGEST_SHOWN],
+                one.digest.removeprefix("sha256:")[:_DIGEST_SHOWN],
                 one.notes.partition("\n")[0],
             )
             for one in found.releases

@@ -10,7 +10,7 @@ from devbox.cli.units import age, duration, size
 if TYPE_CHECKING:
     from devbox.model.saves import Save
 
-_DIGEST_SHOWN = len("sha256:") + 12
+_DIGEST_SHOWN = 12
 
 
 @command("devbox save hello", "devbox save hello --no-wait")
@@ -74,16 +74,17 @@ def _row(save: "Save", now: float) -> tuple[str, ...]:
     from devbox.model.saves import SaveStep
 
     done = save.step is SaveStep.RECORDED
+    moving = save.step not in {SaveStep.FAILED, SaveStep.DROPPED}
     return (
         str(save.seq),
         _state(save),
         str(save.reason),
         age(save.started_at, now),
-        duration(save.duration_s if done else max(0.0, now - save.started_at)),
-        size(save.new_bytes) if done else size(save.done_bytes),
+        duration(save.duration_s if done else max(0.0, now - save.started_at)) if moving else "-",
+        size(save.new_bytes if done else save.done_bytes) if moving else "-",
         size(save.total_bytes) if done else "-",
         str(save.layers) if done else "-",
-        save.digest[:_DIGEST_SHOWN] or "-",
+        save.digest.removeprefix("sha256:")[:_DIGEST_SHOWN] or "-",
         save.note,
     )
 

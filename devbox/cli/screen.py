@@ -130,12 +130,15 @@ def _rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:
+    for number, name in enumerate(columns):
         table.add_column(
-            name.lstrip(">").upper(), justify="right" if name.startswith(">") else "left"
+            name.lstrip(">").upper(),
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=number < len(columns) - 1,
+            overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
     Console().print(table)
 
 
@@ -147,12 +150,19 @@ _STYLES = {
     "stopping": "yellow",
     "preparing": "yellow",
     "building": "yellow",
+    "in progress": "yellow",
     "backing-off": "red",
     "failed": "red",
     "stopped": "dim",
     "known": "dim",
 }
 """Colours of states; everything else is plain."""
+
+
+def _style(cell: str) -> str:
+    """A state's colour, also of one with how far it is behind it."""
+    state = cell.rpartition(" ")[0] if cell.endswith("%") else cell
+    return _STYLES.get(state, "")
 
 
 @contextmanager

@@ -123,11 +123,11 @@ def test_list(cli: Cli) -> None:
 def test_show_says_all_but_secrets(cli: Cli) -> None:
     cli.ok("create", "hello", "--port", "80:web", "--env", "KEY=hush", "--cpus", "2")
     out = cli.ok("show", "hello")
-    assert "Project:      default/hello" in out
-    assert "State:        running" in out
-    assert "Limits:       2 CPUs" in out
-    assert "Ports:        80 (web)" in out
-    assert "Environment:  KEY" in out
+    assert "Project:       default/hello" in out
+    assert "State:         running" in out
+    assert "Limits:        2 CPUs" in out
+    assert "Ports:         80 (web)" in out
+    assert "Environment:   KEY" in out
     assert "hush" not in out
 
 
