@@ -45,11 +45,30 @@ async def _shell(process: asyncssh.SSHServerProcess[bytes]) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-    status = await child.wait()
-    await process.stdout.drain()
-    await process.stderr.drain()
-    process.exit(status)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
+    async with Tasks("shell") as tasks:
+        tasks.start(_feed(process.stdin, child.stdin), "stdin")
+        await asyncio.gather(
+            _drain(child.stdout, process.stdout), _drain(child.stderr, process.stderr)
+        )
+        process.exit(await child.wait())
+
+
+async def _feed(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+async def _drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
 
 
 @dataclass
@@ -103,6 +122,8 @@ async def front() -> AsyncIterator[Front]:
         finally:
             listening.close()
             server.close()
+            await server.wait_closed()
+    await asyncio.sleep(0)  # closed transports let go of their sockets in the next round
 
 
 def _project(host_key: str) -> Project:
@@ -135,7 +156,7 @@ class _Door:
         self._tasks.start(self._serve(reader, writer), "serve")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             path = head.split(" ", 2)[1]
             self.requests.append(path)
@@ -147,7 +168,6 @@ class _Door:
                 await self._answer(writer, 200, about if "/server" in path else self.project)
             else:
                 await self._tunnel(head.replace(path, "/session", 1), reader, writer)
-        writer.close()
 
     async def _answer(self, writer: asyncio.StreamWriter, status: int, body: object) -> None:
         data = msgspec.json.encode(body)
@@ -159,10 +179,11 @@ class _Door:
         self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._links.relay.port)
-        back.write(head.encode())
-        up = self._tasks.start(_copy(reader, back), "up")
-        await _copy(there, writer)
-        up.cancel()
+        with contextlib.closing(back):
+            back.write(head.encode())
+            up = self._tasks.start(_copy(reader, back), "up")
+            await _copy(there, writer)
+            up.cancel()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
