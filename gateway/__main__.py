@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import resource
 import signal
 import sys
@@ -13,6 +12,7 @@ import uvloop
 
 from devbox.edge.clients import OrchestratorClient
 from devbox.edge.layout import DEFAULT, Layout, read_settings
+from devbox.edge.service import log_as_json
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Internal
 from gateway.grants import read_key
@@ -22,7 +22,7 @@ from gateway.server import Bounds, Gateway
 def main() -> int:
     """Run until SIGTERM."""
     options = _parser().parse_args()
-    _log_to_stderr()
+    log_as_json()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             loop.run(_serve(Layout(options.data, options.run), reuse_port=options.reuse_port))
@@ -74,19 +74,6 @@ def _all_descriptors() -> int:
     most = hard if hard != resource.RLIM_INFINITY else 1 << 16
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return most
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ _KEEPALIVE = (
 class Patience:
     """Deadlines in seconds."""
 
-    start: float = 90.0
+    start: float = 55.0
+    """Below the 60 s after which clients and most proxies take silence for death."""
     dial: float = 5.0
     answer: float = 5.0
 
