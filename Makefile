@@ -55,5 +55,8 @@ bench: test-setup ## Figures beside the best peers; a quiet machine, please
 	$(PY) -m bench.create
 	$(PY) -m bench.tunnel
 
+docs: test-setup ## Draw the diagrams in docs/ from their tables again
+	$(PY) deploy/diagrams.py docs/*.md
+
 lock: ## Resolve the dependencies again
 	deploy/lock.sh

@@ -6,7 +6,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from devbox.wire.errors import IllegalMove
 
@@ -153,3 +153,30 @@ STREAM = Table(
         (StreamState.THEY_ENDED, StreamMove.SESSION_ENDED): StreamState.CLOSED,
     },
 )
+
+
+def diagram(table: Table[Any, Any]) -> str:
+    """A table as a Mermaid state diagram."""
+    name = {state: state.replace(" ", "_") for state in type(table.start)}
+    lines = ["stateDiagram-v2", f"    [*] --> {name[table.start]}"]
+    lines += [
+        f"    {name[one]} --> {name[two]}: {move}" for (one, move), two in table.moves.items()
+    ]
+    lasting = {one for one, _ in table.moves}
+    lines += [f"    {name[state]} --> [*]" for state in name if state not in lasting]
+    return "\n".join([*lines, ""])
+
+
+def session_diagram() -> str:
+    """For docs/protocol.md."""
+    return diagram(SESSION)
+
+
+def link_diagram() -> str:
+    """For docs/protocol.md."""
+    return diagram(LINK)
+
+
+def stream_diagram() -> str:
+    """For docs/protocol.md."""
+    return diagram(STREAM)
