@@ -127,7 +127,14 @@ class Turns:
     def _begin(self, row: ProjectRow, action: e.Action) -> None:
         pods = self.pods
         assert pods is not None
-        _log.debug("action", project=f"{row.namespace}/{row.name}", action=type(action).__name__)
+        if isinstance(action, e.StartBox | e.StopBox | e.AdoptBox):
+            _log.info(
+                "box_ordered",
+                project=f"{row.namespace}/{row.name}",
+                action=type(action).__name__,
+                generation=action.box.generation,
+                pod_uid=action.box.pod_uid,
+            )
         match action:
             case e.StartBox(box):
                 pods.start(row, box)

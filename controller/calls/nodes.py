@@ -80,15 +80,19 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
                 continue
 
     def _now(self, node: str) -> n.Orders:
-        fresh = gather(self._c.db.reader, node, low_disk=self._low_disk())
+        fresh = gather(self._c.db.reader, node, idle_since=self._idle_since())
         if fresh != replace(self._told, revision=0):
             self._revision += 1
         self._told = replace(fresh, revision=self._revision)
         return self._told
 
-    def _low_disk(self) -> bool:
+    def _idle_since(self) -> float:
+        """Uppers of projects that stopped before then may go."""
+        now, keep_s = self._c.clock(), self._c.settings.keep_upper_s
         usage = shutil.disk_usage(self._c.disk)
-        return usage.free < _LOW_DISK * usage.total
+        if usage.free < _LOW_DISK * usage.total:
+            return now
+        return now - keep_s if keep_s >= 0 else 0.0
 
     async def report(self, request: n.Report) -> Nothing:
         """Take news. When it answers, the controller has it on disk."""
@@ -97,7 +101,7 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
         return Nothing()
 
 
-def gather(db: sqlite3.Connection, node: str, *, low_disk: bool) -> n.Orders:
+def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
     """All that should be on a node now."""
     rows = projects.everyone(db)
     alive = {row.uid: row for row in rows if row.desired is not Desired.DELETED}
@@ -118,7 +122,7 @@ def gather(db: sqlite3.Connection, node: str, *, low_disk: bool) -> n.Orders:
             for row in builds
         ),
         autosaves=tuple(_autosave(row) for row in alive.values() if _autosaved(row)),
-        collectable=tuple(_collectable(db, node, alive)) if low_disk else (),
+        collectable=_collectable(db, node, alive, idle_since),
     )
 
 
@@ -136,14 +140,26 @@ def _autosave(row: ProjectRow) -> n.AutosaveRule:
     )
 
 
-def _collectable(db: sqlite3.Connection, node: str, alive: dict[str, ProjectRow]) -> list[str]:
+def _collectable(
+    db: sqlite3.Connection, node: str, alive: dict[str, ProjectRow], idle_since: float
+) -> tuple[str, ...]:
     """Stopped projects whose newest save holds all of their upper, longest stopped first."""
-    found: list[ProjectRow] = []
-    for upper in runtimes.uppers(db, node):
-        row = alive.get(upper.project_uid)
-        if row is None or row.desired is not Desired.STOPPED or row.state.box or upper.in_use:
-            continue
-        newest = next(iter(saves.of_project(db, row.uid)), None)
-        if newest and newest.step is SaveStep.RECORDED and newest.generation >= upper.generation:
-            found.append(row)
-    return [row.uid for row in sorted(found, key=lambda row: row.state.stopped_at)]
+    kept = [(upper, alive.get(upper.project_uid)) for upper in runtimes.uppers(db, node)]
+    found = [
+        row
+        for upper, row in kept
+        if row and row.state.stopped_at <= idle_since and _is_idle(row, upper) and _holds(db, upper)
+    ]
+    return tuple(row.uid for row in sorted(found, key=lambda row: row.state.stopped_at))
+
+
+def _is_idle(row: ProjectRow, upper: n.UpperReport) -> bool:
+    return row.desired is Desired.STOPPED and row.state.box is None and not upper.in_use
+
+
+def _holds(db: sqlite3.Connection, upper: n.UpperReport) -> bool:
+    """Whether the newest save is recorded and none is under way."""
+    newest = next(iter(saves.of_project(db, upper.project_uid)), None)
+    if newest is None or newest.step is not SaveStep.RECORDED:
+        return False
+    return newest.generation >= upper.generation

@@ -75,6 +75,8 @@ def _save(turn: Turn, news: Save, image: Image | None) -> None:
         row = turn.feed(row, e.SaveRecorded(save.generation, save.seq, image))
     if recorded or save.step is SaveStep.DROPPED:
         _settle(turn, row)
+    if save.step is SaveStep.DROPPED and not save.order_id:
+        saves.forget(turn.db, save.project_uid, save.seq)
 
 
 def _settle(turn: Turn, row: ProjectRow) -> None:

@@ -24,7 +24,7 @@ from controller.store.projects import ProjectRow
 from devbox.edge.cri.client import Cri
 from devbox.edge.cri.proto import runtime_pb2 as cri
 from devbox.edge.tasks import Tasks
-from devbox.model.errors import DevboxError
+from devbox.model.errors import DevboxError, Unavailable
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -166,9 +166,21 @@ class PodDriver:
 
     async def _fetch(self, pod: _Pod, image: str) -> None:
         pod.fetching = True
-        if await self._cri.image_status(image) is None:
+        if not await self._is_here(image):
             await self._cri.pull_image(image)
         pod.fetching = False
+
+    async def _is_here(self, image: str) -> bool:
+        """The first question of a start: a runtime that is just being restarted gets a while."""
+        for wait in _RETRY_S[:-1]:
+            # One that has just begun answers "not initialized yet", as an unknown error.
+            with suppress(DevboxError):
+                return await self._cri.image_status(image) is not None
+            await asyncio.sleep(wait)
+        try:
+            return await self._cri.image_status(image) is not None
+        except Unavailable as error:
+            raise Unavailable("the container runtime does not answer") from error
 
     # Adopt
 
@@ -279,11 +291,13 @@ class PodDriver:
             item = containers.get(pod.container)
             runs = item is not None and item.state == cri.CONTAINER_RUNNING
             if not pod.stopping.is_set() and not (runs and pod.sandbox in ready):
-                await self._ended(pod, await self._why(pod, exited=item is not None and not runs))
+                await self._ended(pod, await self._why(pod, item))
 
-    async def _why(self, pod: _Pod, *, exited: bool) -> str:
-        if not exited:
-            return "The box's container or sandbox was removed by somebody else."
+    async def _why(self, pod: _Pod, item: cri.Container | None) -> str:
+        if item is None:
+            return "The box's container was removed by somebody else."
+        if item.state == cri.CONTAINER_RUNNING:
+            return "The box's sandbox ended."
         with suppress(DevboxError):
             status = (await self._cri.container_status(pod.container)).status
             last = logs.last_lines(self._logs, pod.box.pod_uid, 1)

@@ -36,6 +36,11 @@ def put(db: sqlite3.Connection, save: Save) -> None:
     )
 
 
+def forget(db: sqlite3.Connection, project_uid: str, seq: int) -> None:
+    """It came to nothing and nobody waits for it."""
+    db.execute("DELETE FROM saves WHERE project_uid = ? AND seq = ?", (project_uid, seq))
+
+
 def set_image(db: sqlite3.Connection, project_uid: str, seq: int, image: Image) -> None:
     """Keep the image of a save that is stored."""
     db.execute(

@@ -132,6 +132,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     subnet: str = "10.147.0.0/16"
     """Boxes' addresses."""
     bridge: str = "devbox0"
+    keep_upper_s: float = -1.0
+    """How long a stopped project's saved upper is kept; below 0: until the disk is nearly full."""
     freeze_limit_ms: int = 500
     """A live save never lets a box stand still for longer."""
 

@@ -33,7 +33,11 @@ class House:
         self.db.close()
 
 
-async def open_house(directory: Path, clock: Callable[[], float] = time.time) -> House:
+async def open_house(
+    directory: Path,
+    clock: Callable[[], float] = time.time,
+    settings: ServerSettings | None = None,
+) -> House:
     """A controller on `directory`; again, to play a restart."""
     tasks = Tasks("test")
     db = Database(directory / "controller.db")
@@ -43,7 +47,7 @@ async def open_house(directory: Path, clock: Callable[[], float] = time.time) ->
     context = Context(
         db=db,
         turns=turns,
-        settings=ServerSettings(),
+        settings=settings or ServerSettings(),
         clock=clock,
         architecture="amd64",
         grant_key="key",

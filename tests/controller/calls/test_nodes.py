@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from controller.calls.nodes import gather
 from controller.store import projects, runtimes, saves
+from devbox.edge.layout import ServerSettings
 from devbox.model import nodes as n
 from devbox.model import orchestrator as o
 from devbox.model.errors import BadInput, Conflict, DevboxError, NotFound, Unavailable
@@ -226,6 +228,24 @@ async def test_a_save_that_was_joined_with_a_newer_one_settles_its_order(house: 
     assert (await orders(house)).saves == ()
 
 
+async def test_a_save_that_nobody_asked_for_and_that_came_to_nothing_is_not_listed(
+    house: House,
+) -> None:
+    project = await running(house)
+    stopped = Save(
+        project_uid=project.uid,
+        seq=1,
+        generation=1,
+        reason=SaveReason.STOPPED,
+        step=SaveStep.INTENT,
+    )
+    await report(house, saves=(stopped,))
+    assert (await house.orchestrator.list_saves(KEY)).saves == (stopped,)
+    for _ in range(2):
+        await report(house, saves=(replace(stopped, step=SaveStep.DROPPED),))
+        assert (await house.orchestrator.list_saves(KEY)).saves == ()
+
+
 async def release(house: House, version: str = "v1") -> asyncio.Task[Any]:
     make = o.MakeRelease(namespace="team", name="hello", version=version, notes="n")
 
@@ -337,10 +357,8 @@ async def test_a_deleted_project_goes_only_when_the_node_says_so(house: House) -
 async def test_uppers_are_collected_only_when_their_save_holds_them(house: House) -> None:
     project = await running(house)
 
-    def told(*, low_disk: bool = True) -> tuple[str, ...]:
-        from controller.calls.nodes import gather
-
-        return gather(house.db.reader, NODE, low_disk=low_disk).collectable
+    def told(idle_since: float = 1e12) -> tuple[str, ...]:
+        return gather(house.db.reader, NODE, idle_since=idle_since).collectable
 
     upper = n.UpperReport(
         project_uid=project.uid, generation=1, image=image("x"), bytes=9, in_use=False
@@ -351,7 +369,8 @@ async def test_uppers_are_collected_only_when_their_save_holds_them(house: House
     await house.orchestrator.stop_project(KEY)
     await until_phase(house.orchestrator, Phase.STOPPED)
     assert told() == (project.uid,)
-    assert told(low_disk=False) == ()
+    assert told(idle_since=1.0) == ()
+    assert (await orders(house)).collectable == (), "kept, while there is room"
     later = Save(
         project_uid=project.uid,
         seq=2,
@@ -362,6 +381,26 @@ async def test_uppers_are_collected_only_when_their_save_holds_them(house: House
     await report(house, saves=(later,))
     assert told() == (), "a save is under way"
     assert runtimes.uppers(house.db.reader, NODE) == (upper,)
+
+
+async def test_uppers_go_after_the_time_that_the_settings_give(tmp_path: Path) -> None:
+    now = [1000.0]
+    house = await open_house(
+        tmp_path, clock=lambda: now[0], settings=ServerSettings(keep_upper_s=60.0)
+    )
+    await report(house, runtimes=(ready("python"),))
+    project = await running(house)
+    await house.orchestrator.stop_project(KEY)
+    await until_phase(house.orchestrator, Phase.STOPPED)
+    upper = n.UpperReport(
+        project_uid=project.uid, generation=1, image=image("x"), bytes=9, in_use=False
+    )
+    await report(house, uppers=(upper,))
+    await pushed(house, await ask(house), 1)
+    assert (await orders(house)).collectable == ()
+    now[0] += 60.0
+    assert (await orders(house)).collectable == (project.uid,)
+    await house.close()
 
 
 async def test_what_nobody_knows_any_more_is_ignored(house: House) -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from controller.core import events as e
 from controller.core.state import Box, BoxStep
-from controller.embedded import logs
+from controller.embedded import driver, logs
 from controller.embedded.driver import PodDriver
 from controller.embedded.network import Network
 from controller.embedded.pods import POD_LABEL
@@ -251,6 +251,38 @@ async def test_what_is_killed_or_removed_behind_our_back_is_noticed(bench: Bench
     assert isinstance(ended, e.BoxEnded)
     assert "SIGKILL" in ended.sentence
     await bench.until(removed.uid, e.BoxEnded)
+
+
+async def test_a_runtime_that_is_away_is_waited_for(bench: Bench) -> None:
+    kept, late = bench.start("kept"), _project("late", "team", bench.node.images["agent"])
+    await bench.serving(kept)
+    bench.node.containerd.kill()
+    bench.stop(kept)
+    bench.made.append((late, _box(late, 1)))
+    bench.driver.start(late, _box(late, 1))
+    await asyncio.to_thread(bench.node.containerd.start)
+    await bench.until(kept.uid, e.BoxGone)
+    await bench.serving(late)
+    assert all(type(event) is not e.BoxEnded for _, event in bench.told)
+
+
+async def test_a_runtime_that_stays_away_is_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_RETRY_S", (0.01, 0.02))
+    tasks = Tasks("away")
+    away = Cri(bench.node.containerd.directory / "nobody.sock")
+    alone = PodDriver(
+        away, bench.network, tasks, see=bench.see, registry_host="x", log_root=Path("/nowhere")
+    )
+    project = _project("away", "team", bench.node.images["agent"])
+    alone.start(project, _box(project, 1))
+    ended = await bench.until(project.uid, e.BoxEnded)
+    assert ended == e.BoxEnded(
+        1, "The box could not be started: the container runtime does not answer."
+    )
+    await tasks.close()
+    await away.close()
 
 
 async def test_a_stop_in_the_middle_of_a_start_leaves_nothing(bench: Bench) -> None:
