@@ -5,6 +5,8 @@ a client that goes away in the middle changes nothing.
 """
 
 import asyncio
+import errno
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -37,6 +39,9 @@ _RUNTIME = "/runtime.v1.RuntimeService/"
 _CREATE_S = 120.0
 _BUSY_S = 10.0
 _PIN_S = 60.0
+_FULL = (
+    "the node's disk is full (no space left on device). Nothing is lost; free some and try again."
+)
 _CODES: dict[type[errors.DevboxError], grpc.StatusCode] = {
     errors.BadInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
@@ -332,5 +337,13 @@ async def _settled(work: Awaitable[bytes]) -> bytes | Refused | grpc.aio.AioRpcE
     except DecodeError:
         return Refused(grpc.StatusCode.INVALID_ARGUMENT, "the request is malformed")
     except Exception as error:  # the edge between a client and our fault
+        if _disk_is_full(error):
+            return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, _FULL)
         _log.exception("call_failed")
         return Refused(grpc.StatusCode.INTERNAL, f"the commit-shim failed: {type(error).__name__}")
+
+
+def _disk_is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return isinstance(error, sqlite3.OperationalError) and "is full" in str(error)

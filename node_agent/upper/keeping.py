@@ -6,7 +6,6 @@ Layout: `<uppers>/<project uid>/fs` is the upper, `upper.json` beside it says wh
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from devbox.edge.layout import Layout
-from devbox.model.errors import Conflict, NoSpace, Unavailable
+from devbox.model.errors import Conflict, Unavailable
 from devbox.model.projects import Image
 from node_agent.journal import Journal, Upper
 from node_agent.upper import overlay
@@ -119,12 +118,8 @@ class Uppers:
             _write_durably(undone / "upper.json", msgspec.json.encode(meta))
             undone.rename(self._root / project_uid)
             _sync_directory(self._root)
-        except OSError as error:
+        except OSError:
             shutil.rmtree(undone, ignore_errors=True)
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise NoSpace(
-                    "the node's disk is full", "Nothing is lost. Free some space and try again."
-                ) from error
             raise
         return self._record(meta)
 

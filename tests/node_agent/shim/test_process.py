@@ -2,23 +2,20 @@
 
 import asyncio
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
 from devbox.edge.cri.client import Cri
-from devbox.model.errors import Conflict, DevboxError, Internal, NotFound, Unavailable
+from devbox.model.errors import Conflict, DevboxError, Internal, NoSpace, NotFound, Unavailable
 from devbox.model.saves import SaveReason
 from tests.node_agent.shim.test_story import CHECK, WORK
 from tests.support.boxes import Node, Pod, node_of, project_uid, start_shim
 from tests.support.containerd import ContainerdServer, running_containerd
 from tests.support.pods import SLEEP, container_config
-
-if TYPE_CHECKING:
-    from subprocess import Popen
 
 pytestmark = pytest.mark.root
 
@@ -28,7 +25,7 @@ class Shims:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.process: Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self, *more: str) -> None:
         self.kill()
@@ -114,6 +111,25 @@ async def create_again(node: Node, pod: Pod) -> None:
                 await node.create(pod)
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_full_disk_is_told_and_nothing_is_left_half_made(shims: Shims) -> None:
+    node, uid = shims.node, project_uid()
+    await shims.start()
+    await node.end(await node.box(uid))
+    small = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=2", "x", str(node.layout.uppers)]
+    other = project_uid()
+    record = node.know(other)
+    pod = await node.sandbox(record.pod_uid, project=other)
+    subprocess.run(small, check=True)
+    try:
+        with pytest.raises(NoSpace):
+            await node.create(pod)
+    finally:
+        subprocess.run(["umount", str(node.layout.uppers)], check=True)
+    assert await node.runtime.containers(sandbox_id=pod.sandbox_id) == []
+    await node.create(pod)
+    await node.runtime.start_container(pod.container_id)
 
 
 async def test_a_half_made_box_is_cleared_away(shims: Shims) -> None:

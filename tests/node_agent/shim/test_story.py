@@ -67,7 +67,9 @@ async def test_start_record_and_nonce(node: Node) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o777
     assert stat.S_IMODE(node.layout.boxes.stat().st_mode) == 0o700
     await node.runtime.start_container(pod.container_id)
-    assert await node.sh(pod, "ls /.devbox/box; cat /proc/1/cmdline") != ""
+    info = (await node.runtime.container_status(pod.container_id, verbose=True)).info["info"]
+    inside = os.getxattr(f"/proc/{json.loads(info)['pid']}/root", UPPER_NONCE_XATTR)
+    assert inside.decode() == given["upper_nonce"]
     seen = await node.sh(pod, "cat /.devbox/box/start.json; rm /.devbox/box/start.json")
     assert json.loads(seen) == given
     refused = await node.runtime.exec_sync(pod.container_id, ["touch", "/.devbox/x"])
