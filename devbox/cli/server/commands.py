@@ -165,19 +165,21 @@ def _summary(call: Call, layout: "Layout", running: "ServerState", how: str) -> 
 @command("devbox server run")
 def run(_call: Call, root: Root = "") -> None:
     """Run the stack in the foreground until SIGTERM. `up` starts this in the background."""
-    from devbox.cli.server.supervisor import Supervisor
+    from devbox.cli.server.parts import parts
+    from devbox.cli.server.supervisor import Asked, Supervisor
     from devbox.edge.layout import layout_below, read_settings
     from devbox.edge.service import log_as_json
 
     log_as_json()
     layout = layout_below(root)
+    settings = read_settings(layout)
 
     async def main() -> None:
-        stop = asyncio.Event()
+        asked = Asked()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await Supervisor(layout, read_settings(layout)).run(stop)
+            loop.add_signal_handler(number, asked.end)
+        await Supervisor(layout, settings, parts(layout, settings)).run(asked)
 
     asyncio.run(main())
 

@@ -41,7 +41,7 @@ def parts(layout: Layout, settings: ServerSettings) -> tuple[Part, ...]:
         ),
         ours("controller", "controller", lambda: answers_unix(layout.orchestrator_socket)),
         ours("shim", "node_agent.shim", lambda: answers_unix(layout.cri_socket)),
-        ours("node_agent", "node_agent", layout.kick_socket.exists),
+        ours("node_agent", "node_agent", lambda: takes_datagrams(layout.kick_socket)),
         ours(
             "gateway",
             "gateway",
@@ -56,13 +56,28 @@ def answers_unix(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0 if path.exists() else False
 
 
+def takes_datagrams(path: Path) -> bool:
+    """Does somebody read there? A killed process leaves a file at which nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(str(path)) == 0 if path.exists() else False
+
+
 def answers_tcp(host: str, port: int) -> bool:
     """Does somebody accept connections there?"""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((reachable(host), port)) == 0
+    try:
+        socket.create_connection((reachable(host), port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def reachable(host: str) -> str:
     """Where to reach what listens on `host`."""
-    return "127.0.0.1" if host in {"", "0.0.0.0"} else host
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def url_of(settings: ServerSettings) -> str:
+    """Where a program on this machine finds the gateway."""
+    host = reachable(settings.gateway_host)
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"

@@ -19,13 +19,17 @@ class Stage(enum.StrEnum):
 
 
 class PartState(msgspec.Struct, frozen=True, kw_only=True):
-    """One running part."""
+    """One part."""
 
     pid: int
+    """0 while it is down."""
     started_at: float
     """Unix seconds."""
     restarts: int = 0
+    """How often it ended by itself and was started again."""
     ready: bool = False
+    said: str = ""
+    """How it last ended, if it ever did."""
 
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,8 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     """Its start time in clock ticks since boot (proc(5), stat, field 22): pids come again."""
     stage: Stage
     message: str = ""
+    fraction: float | None = None
+    """Of a long step, 0 to 1."""
     hint: str = ""
     code: str = ""
     """Of the error, when it failed."""

@@ -6,190 +6,186 @@ it dies young; everything a part needs to know it finds again on disk.
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
-import signal
-import subprocess
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import structlog
 
-from devbox.cli.server import configs, pause, state
+from devbox.cli.server import configs, leftovers, pause, state
 from devbox.cli.server.boxes import stop_boxes
-from devbox.cli.server.parts import Part, parts
-from devbox.cli.server.state import PartState, ServerState, Stage
+from devbox.cli.server.parts import Part, url_of
+from devbox.cli.server.process import Kept, Times, bound_log
+from devbox.cli.server.state import ServerState, Stage
 from devbox.edge.layout import Layout, ServerSettings
 from devbox.edge.registry import Registry
 from devbox.edge.tasks import Tasks
-from devbox.model.errors import DevboxError, Unavailable
+from devbox.model.errors import Conflict, DevboxError
 
 _log = structlog.get_logger()
-_READY_S = 60.0
-_LOOK_S = 0.05
-_END_S = 8.0
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 10.0
-_GROWN_UP_S = 30.0
-_LOG_BYTES = 32 << 20
+LOG_BYTES = 32 << 20
+"""No part's log grows over this; as much again of what was before is kept."""
+_LOOK_AT_LOGS_S = 15.0
+_FIRST_TO_END = ("gateway", "controller")
+"""They end before the boxes do: nobody may start again what is being stopped."""
 
 
-@dataclass
-class _Running:
-    part: Part
-    process: asyncio.subprocess.Process
-    restarts: int
+class Asked:
+    """What people ask of a running supervisor. Asking twice to stop no longer waits for saves."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def end(self) -> None:
+        """End the server; again: at once."""
+        if self.stop.is_set():
+            self.hurry.set()
+        self.stop.set()
 
 
 class Supervisor:
-    """One embedded server, until `stop` is set."""
+    """One embedded server, until it is asked to stop."""
 
-    def __init__(self, layout: Layout, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        settings: ServerSettings,
+        parts: Sequence[Part],
+        times: Times | None = None,
+    ) -> None:
         self._layout = layout
         self._settings = settings
-        self._running: dict[str, _Running] = {}
-        self._ending = False
-        self._tasks = Tasks("supervisor")
+        self._parts = parts
+        self._times = times or Times()
+        self._kept: dict[str, Kept] = {}
         self._state = ServerState(
-            pid=os.getpid(), born=state.born(os.getpid()), stage=Stage.STARTING, url=_url(settings)
+            pid=os.getpid(),
+            born=state.born(os.getpid()),
+            stage=Stage.STARTING,
+            url=url_of(settings),
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Start all, wait for `stop`, end all."""
-        prepare(self._layout, self._settings)
-        self._say(Stage.STARTING)
-        try:
-            for part in parts(self._layout, self._settings):
-                await self._start(part)
-                if part.name == "registry":
-                    await self._push_pause()
-            self._say(Stage.READY)
-            await stop.wait()
-        except DevboxError as error:
-            failed = msgspec.structs.replace(
-                self._state, code=error.code, message=error.message, hint=error.hint
-            )
-            self._state = failed
-            raise
-        finally:
-            await self._end()
+    async def run(self, asked: Asked) -> None:
+        """Start all, wait until asked to stop, end all. Raises DevboxError."""
+        with only_one(self._layout):
+            prepare(self._layout, self._settings)
+            async with Tasks("supervisor") as tasks:
+                try:
+                    await self._start(asked, tasks)
+                    await asked.stop.wait()
+                except DevboxError as error:
+                    await self._fail(error)
+                    raise
+                await self._end(asked)
+            self._layout.server_state.unlink(missing_ok=True)
+
+    # -- up -----------------------------------------------------------------------------------
+
+    async def _start(self, asked: Asked, tasks: Tasks) -> None:
+        for part in self._parts:
+            if asked.stop.is_set():
+                return
+            self._say(Stage.STARTING, f"starting {part.name}")
+            log = self._layout.logs / f"{part.name}.log"
+            kept = self._kept[part.name] = Kept(part, log, self._tell, self._times)
+            tasks.start(kept.run(), part.name)
+            await _first_of(asked.stop, kept, tasks)
+            if part.name == "registry" and not asked.stop.is_set():
+                await self._push_pause()
+        self._say(Stage.READY, "")
+        tasks.start(self._bound_logs(), "logs")
 
     async def _push_pause(self) -> None:
         async with Registry(f"http://{self._settings.registry_host}") as registry:
             await pause.push(registry)
 
-    async def _start(self, part: Part) -> None:
-        self._say(Stage.STARTING, f"starting {part.name}")
-        self._running[part.name] = _Running(part, await self._spawn(part), 0)
-        self._tasks.start(self._keep(part.name), part.name)
-        until = time.monotonic() + _READY_S
-        while not part.ready():
-            if time.monotonic() > until or self._running[part.name].restarts > 2:
-                raise Unavailable(
-                    f"{part.name} does not start: {self._last_words(part.name)}",
-                    f"Its log is {self._log_path(part.name)}. Nothing is lost.",
-                )
-            await asyncio.sleep(_LOOK_S)
-        self._note(part.name, ready=True)
-
-    async def _spawn(self, part: Part) -> asyncio.subprocess.Process:
-        with self._open_log(part.name) as log:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    "setpriv",
-                    "--pdeathsig",
-                    "TERM",
-                    "--",
-                    *part.command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, **part.env},
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except FileNotFoundError as error:
-                raise Unavailable(
-                    f"{error.filename} is missing", "Install the Debian package util-linux."
-                ) from error
-        self._state.parts[part.name] = PartState(pid=process.pid, started_at=time.time())
-        return process
-
-    async def _keep(self, name: str) -> None:
-        """Start the part again whenever it ends."""
-        pause_s = _FIRST_PAUSE_S
+    async def _bound_logs(self) -> None:
         while True:
-            running = self._running[name]
-            born = time.monotonic()
-            status = await running.process.wait()
-            if self._ending:
-                return
-            _log.warning("part_ended", part=name, status=status)
-            if time.monotonic() - born > _GROWN_UP_S:
-                pause_s = _FIRST_PAUSE_S
-            await asyncio.sleep(pause_s)
-            pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
-            running.process = await self._spawn(running.part)
-            running.restarts += 1
-            self._note(name, ready=True)
+            for path in self._layout.logs.glob("*.log"):
+                await asyncio.to_thread(bound_log, path, LOG_BYTES)
+            await asyncio.sleep(_LOOK_AT_LOGS_S)
 
-    async def _end(self) -> None:
-        failed = bool(self._state.code)
-        self._say(Stage.FAILED if failed else Stage.STOPPING)
-        self._ending = True
-        await self._end_parts("gateway", "controller")
-        if not failed:
+    # -- down ---------------------------------------------------------------------------------
+
+    async def _end(self, asked: Asked) -> None:
+        self._say(Stage.STOPPING, "closing the gateway")
+        await self._stop_parts(*_FIRST_TO_END)
+        if "shim" in self._kept:
             try:
-                await stop_boxes(self._layout, lambda text: self._say(Stage.STOPPING, text))
+                await stop_boxes(self._layout, self._progress, asked.hurry)
             except DevboxError as error:
                 _log.error("boxes_not_stopped", error=error.message)
-        await self._end_parts("node_agent", "shim", "containerd", "registry")
-        await self._tasks.close()
-        _unmount(self._layout)
-        if not failed:
-            self._layout.server_state.unlink(missing_ok=True)
+        await self._stop_everything()
 
-    async def _end_parts(self, *names: str) -> None:
-        for name in names:
-            running = self._running.get(name)
-            if running is None or running.process.returncode is not None:
-                continue
-            running.process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(running.process.wait(), _END_S)
-            except TimeoutError:
-                _log.warning("part_killed", part=name)
-                running.process.kill()
-                await running.process.wait()
-
-    def _note(self, name: str, *, ready: bool) -> None:
-        running = self._running[name]
-        self._state.parts[name] = msgspec.structs.replace(
-            self._state.parts[name], ready=ready, restarts=running.restarts
+    async def _fail(self, error: DevboxError) -> None:
+        # What boxes run goes on: a server that failed to start took nobody down.
+        self._say(Stage.STOPPING, "ending what was started")
+        await self._stop_parts(*reversed(self._kept))
+        self._state = msgspec.structs.replace(
+            self._state, stage=Stage.FAILED, code=error.code, message=error.message, hint=error.hint
         )
+        self._tell()
+
+    async def _stop_everything(self) -> None:
+        self._say(Stage.STOPPING, "ending the parts")
+        await self._stop_parts(*reversed(self._kept))
+        processes, mounts = await asyncio.to_thread(leftovers.clean, self._layout)
+        if processes or mounts:
+            _log.warning("leftovers_cleaned", processes=processes, mounts=mounts)
+
+    async def _stop_parts(self, *names: str) -> None:
+        for name in names:
+            if name in self._kept:
+                await self._kept[name].stop()
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def _progress(self, message: str, fraction: float | None) -> None:
+        self._state = msgspec.structs.replace(self._state, fraction=fraction)
+        self._say(Stage.STOPPING, message)
+
+    def _say(self, stage: Stage, message: str) -> None:
+        self._state = msgspec.structs.replace(self._state, stage=stage, message=message)
+        self._tell()
+
+    def _tell(self) -> None:
+        parts = {name: kept.state for name, kept in self._kept.items()}
+        self._state = msgspec.structs.replace(self._state, parts=parts)
         state.write(self._layout, self._state)
 
-    def _say(self, stage: Stage, message: str | None = None) -> None:
-        said = self._state.message if message is None else message
-        self._state = msgspec.structs.replace(self._state, stage=stage, message=said)
-        state.write(self._layout, self._state)
 
-    def _log_path(self, name: str) -> Path:
-        return self._layout.logs / f"{name}.log"
+async def _first_of(stop: asyncio.Event, kept: Kept, tasks: Tasks) -> None:
+    """Until the part serves, or the server is asked to stop. Raises what the part does."""
+    name = kept.part.name
+    served = tasks.start(kept.until_served(), f"{name}/served")
+    stopped = tasks.start(stop.wait(), f"{name}/stopped")
+    await asyncio.wait([served, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if served.done():
+        served.result()
+    else:
+        served.cancel()
 
-    def _open_log(self, name: str) -> BinaryIO:
-        path = self._log_path(name)
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size > _LOG_BYTES:
-                path.replace(path.with_suffix(".log.1"))
-        return path.open("ab")
 
-    def _last_words(self, name: str) -> str:
-        lines = self._log_path(name).read_text(errors="replace").strip().splitlines()
-        return lines[-1][-300:] if lines else "it said nothing"
+@contextlib.contextmanager
+def only_one(layout: Layout) -> Iterator[None]:
+    """Hold the server's lock. Raises Conflict when another process holds it."""
+    layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+    handle = os.open(layout.run / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(
+                "the server runs already", "Nothing was changed. See `devbox server status`."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def prepare(layout: Layout, settings: ServerSettings) -> None:
@@ -203,19 +199,10 @@ def prepare(layout: Layout, settings: ServerSettings) -> None:
     layout.run.chmod(0o711)
     for path, text in configs.files(layout, settings, secrets.token_hex(16)):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+        _write_secret(path, text)
 
 
-def _unmount(layout: Layout) -> None:
-    """Take away what containerd left mounted below our folders."""
-    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-        point = line.split()[4]
-        if point.startswith((f"{layout.run}/", f"{layout.containerd_root}/")):
-            subprocess.run(["umount", "-l", point], check=False, capture_output=True)
-
-
-def _url(settings: ServerSettings) -> str:
-    host = "127.0.0.1" if settings.gateway_host == "0.0.0.0" else settings.gateway_host
-    return f"http://{host}:{settings.gateway_port}"
+def _write_secret(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
