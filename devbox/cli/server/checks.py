@@ -1,20 +1,29 @@
 """What must be true of this machine, each with how to mend it. `server up` asks the first ones."""
 
+import errno
 import os
+import resource
 import shutil
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 
 import msgspec
 
-from devbox.cli.server import state
+from devbox.cli.server import leftovers, state
 from devbox.cli.server.parts import parts
 from devbox.edge.layout import Layout, ServerSettings
+from devbox.model import errors
 
 _LEAST_FREE_BYTES = 2 << 30
-_LONGEST_SOCKET = 100
+_LONGEST_SOCKET = 107
+_LEAST_FILES = 4096
+_CGROUPS = Path("/sys/fs/cgroup")
+_CONTROLLERS = {"cpu", "memory", "pids"}
 _PROGRAMS = {
     "containerd": "containerd",
     "runc": "runc",
@@ -34,17 +43,23 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     good: bool
     said: str
+    """What was found, as the beginning of a sentence."""
     mend: str = ""
+    code: str = errors.Unavailable.code
+    """Of the error when the server cannot start for this."""
 
 
 def before_start(layout: Layout, settings: ServerSettings) -> Iterator[Check]:
     """What must hold before the server can start."""
     yield _root()
     yield _packages()
+    yield _control_groups()
+    yield _open_files()
     yield _overlay(layout)
     yield _space(layout)
     yield _sockets(layout)
     yield _bundle(layout)
+    yield _network(settings)
     for name, host, port in _ports(settings):
         yield _port(name, host, port)
 
@@ -52,7 +67,13 @@ def before_start(layout: Layout, settings: ServerSettings) -> Iterator[Check]:
 def _root() -> Check:
     good = os.geteuid() == 0
     said = "root" if good else "the server runs containers, which only root may"
-    return Check(name="root", good=good, said=said, mend="Run it with sudo.")
+    return Check(
+        name="root",
+        good=good,
+        said=said,
+        mend="Use sudo here, or `devbox login URL` for a server elsewhere.",
+        code=errors.Forbidden.code,
+    )
 
 
 def _packages() -> Check:
@@ -64,8 +85,35 @@ def _packages() -> Check:
     return Check(
         name="packages",
         good=not missing,
-        said="all there" if not missing else f"missing: {listed}",
-        mend=f"apt-get install {listed}",
+        said="all there" if not missing else f"Debian packages are missing: {listed}",
+        mend=f"apt-get install --no-install-recommends {listed}",
+    )
+
+
+def _control_groups() -> Check:
+    unified = _CGROUPS / "cgroup.controllers"
+    if unified.exists():
+        have, version = set(unified.read_text().split()), 2
+    else:
+        have, version = {path.name for path in _CGROUPS.glob("*") if path.is_dir()}, 1
+    missing = sorted(_CONTROLLERS - have)
+    found = "no control groups for " + ", ".join(missing)
+    return Check(
+        name="control groups",
+        good=not missing,
+        said=found if missing else f"version {version}",
+        mend="Mount them below /sys/fs/cgroup, as systemd does; inside a container, pass them on.",
+    )
+
+
+def _open_files() -> Check:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    good = most == resource.RLIM_INFINITY or most >= _LEAST_FILES
+    return Check(
+        name="open files",
+        good=good,
+        said="no limit" if most == resource.RLIM_INFINITY else f"at most {most} for a process",
+        mend=f"Raise the hard limit to {_LEAST_FILES}: ulimit -Hn {_LEAST_FILES}",
     )
 
 
@@ -78,7 +126,7 @@ def _overlay(layout: Layout) -> Check:
             name="overlay",
             good=False,
             said=f"{where} lies on an overlayfs itself, on which boxes cannot start",
-            mend="Choose another directory: devbox server up --root DIR.",
+            mend="Choose another directory: devbox server up --root DIR",
         )
     return Check(name="overlay", good=good, said=said, mend="Use a kernel with overlayfs.")
 
@@ -100,8 +148,9 @@ def _space(layout: Layout) -> Check:
     return Check(
         name="disk",
         good=free >= _LEAST_FREE_BYTES,
-        said=f"{free / (1 << 30):.1f} GiB free at {where}",
-        mend="Free some space: 2 GiB are needed to start. Nothing is lost.",
+        said=f"{free / (1 << 30):.1f} GiB are free at {where}",
+        mend="Nothing is lost. Free some space: 2 GiB are needed to start.",
+        code=errors.NoSpace.code,
     )
 
 
@@ -112,12 +161,16 @@ def _existing(path: Path) -> Path:
 
 
 def _sockets(layout: Layout) -> Check:
-    longest = max(len(str(p)) for p in (layout.orchestrator_socket, layout.containerd_socket))
+    names = (layout.orchestrator_socket, Path(f"{layout.containerd_socket}.ttrpc"))
+    longest = max(len(os.fsencode(path)) for path in names)
     return Check(
         name="paths",
         good=longest <= _LONGEST_SOCKET,
-        said=f"sockets lie below {layout.run}",
-        mend="Choose a shorter directory: unix sockets allow 107 bytes.",
+        said=f"sockets lie below {layout.run}"
+        if longest <= _LONGEST_SOCKET
+        else f"{layout.run} is {longest - _LONGEST_SOCKET} bytes too long for unix sockets",
+        mend="Choose a shorter directory: devbox server up --root DIR",
+        code=errors.BadInput.code,
     )
 
 
@@ -131,6 +184,31 @@ def _bundle(layout: Layout) -> Check:
     )
 
 
+def _network(settings: ServerSettings) -> Check:
+    boxes = ip_network(settings.subnet)
+    for name, address in _addresses():
+        if name != settings.bridge and address in boxes:
+            return Check(
+                name="network",
+                good=False,
+                said=f"the boxes' network {boxes} is in use: {name} has {address}",
+                mend="Choose another: devbox server up --set subnet=10.148.0.0/16",
+                code=errors.Conflict.code,
+            )
+    return Check(name="network", good=True, said=f"{boxes} is free for boxes")
+
+
+def _addresses() -> Iterator[tuple[str, IPv4Address]]:
+    """(interface, address) of this machine; of boxes' links only the host's end, which is ours."""
+    shown = subprocess.run(
+        ["ip", "-4", "-o", "address", "show"], capture_output=True, text=True, check=False
+    )
+    for line in shown.stdout.splitlines():
+        _, name, _, address, *_ = line.split()
+        if not name.startswith("veth"):
+            yield name, IPv4Address(address.partition("/")[0])
+
+
 def _ports(settings: ServerSettings) -> tuple[tuple[str, str, int], ...]:
     return (
         ("gateway port", settings.gateway_host, settings.gateway_port),
@@ -139,34 +217,41 @@ def _ports(settings: ServerSettings) -> tuple[tuple[str, str, int], ...]:
 
 
 def _port(name: str, host: str, port: int) -> Check:
-    with socket.socket() as probe:
+    key = name.replace(" ", "_")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            taken = f"{host}:{port} cannot be used: {error.strerror}{_owner(port)}"
-            key = name.replace(" ", "_")
-            mend = f"End that program, or choose another: devbox server up --set {key}=PORT"
-            return Check(name=name, good=False, said=taken, mend=mend)
+            if error.errno == errno.EADDRINUSE:
+                said = f"port {port} is taken by {owner(port) or 'another program'}"
+                mend = f"End that program, or choose another: devbox server up --set {key}=PORT"
+                return Check(name=name, good=False, said=said, mend=mend, code=errors.Conflict.code)
+            said = f"{host}:{port} cannot be used: {os.strerror(error.errno or 0)}"
+            mend = "Mend gateway_host and the ports: devbox server up --set KEY=VALUE"
+            return Check(name=name, good=False, said=said, mend=mend, code=errors.BadInput.code)
     return Check(name=name, good=True, said=f"{host}:{port} is free")
 
 
-def _owner(port: int) -> str:
-    """Who listens, as far as /proc tells."""
-    inodes = {
-        fields[9]
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-        if (fields := line.split())
-        and fields[3] == "0A"
-        and int(fields[1].split(":")[1], 16) == port
-    }
+def owner(port: int) -> str:
+    """Name and number of the process that listens on a TCP port; empty where /proc hides it."""
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for entry in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if os.readlink(entry)[8:-1] in inodes:
-                return f" (used by {(entry.parent.parent / 'comm').read_text().strip()})"
+            if os.readlink(entry) in sockets:
+                process = entry.parent.parent
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
         except OSError:
             continue
     return ""
+
+
+def _listening(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
 
 
 def of_running(layout: Layout, settings: ServerSettings) -> Iterator[Check]:
@@ -174,6 +259,7 @@ def of_running(layout: Layout, settings: ServerSettings) -> Iterator[Check]:
     now = state.read(layout)
     if now is None:
         yield Check(name="server", good=False, said="not running", mend="devbox server up")
+        yield _orphans(layout)
         return
     yield Check(
         name="server",
@@ -187,10 +273,23 @@ def of_running(layout: Layout, settings: ServerSettings) -> Iterator[Check]:
     yield _database("controller's store", layout.controller)
 
 
+def _orphans(layout: Layout) -> Check:
+    """Boxes go on when their server was killed; containerd takes them up again."""
+    count = len(leftovers.orphans(layout))
+    return Check(
+        name="orphans",
+        good=not count,
+        said=f"{count} processes of boxes run without their server" if count else "none",
+        mend="`devbox server up` takes them up again; `devbox server down` after it stops them.",
+    )
+
+
 def _part(layout: Layout, now: state.ServerState, name: str, ready: Callable[[], bool]) -> Check:
     known = now.parts.get(name)
     good = known is not None and ready()
-    restarts = f", started again {known.restarts} times" if known and known.restarts else ""
+    restarts = ""
+    if known and known.restarts:
+        restarts = f"; started again {known.restarts} times, it last {known.said}"
     return Check(
         name=name,
         good=good,
@@ -201,7 +300,7 @@ def _part(layout: Layout, now: state.ServerState, name: str, ready: Callable[[],
 
 def _database(name: str, path: Path) -> Check:
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             (said,) = database.execute("PRAGMA quick_check").fetchone()
     except sqlite3.Error as error:
         said = str(error)

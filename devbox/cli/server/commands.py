@@ -1,16 +1,11 @@
 """`devbox server up|down|status|run` and `devbox doctor`."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from devbox.cli.lazy import Call, command, group
@@ -18,11 +13,7 @@ from devbox.model import errors
 
 if TYPE_CHECKING:
     from devbox.cli.server.state import ServerState
-    from devbox.edge.layout import Layout, ServerSettings
-
-_UP_S = 180.0
-_DOWN_S = 150.0
-_LOOK_S = 0.05
+    from devbox.edge.layout import Layout
 
 Root = Annotated[
     str,
@@ -47,25 +38,31 @@ def up(call: Call, root: Root = "", change: Settings = None) -> None:
 
     Run again, it says what is running.
     """
-    from devbox.cli.server import state
-    from devbox.edge.layout import layout_below
+    from devbox.cli.server import control, state
 
-    layout = layout_below(root)
+    layout = _layout(root)
     running = state.read(layout)
     if running is not None and running.stage is state.Stage.READY:
         _refuse_changes(change)
         _summary(call, layout, running, "already running")
         return
-    if running is None or running.stage is state.Stage.FAILED:
-        settings = _change_settings(layout, change)
-        _check(layout, settings)
-        _launch(layout, root)
     with (
         call.screen.goes_on("The server goes on starting; `devbox server status` tells."),
         call.screen.progress("Starting the server") as report,
     ):
-        running = _await_ready(layout, report)
+        launched = None
+        if running is None or running.stage is not state.Stage.STARTING:
+            control.await_end(layout, report)
+            control.check_ground(layout, control.change_settings(layout, change or ()))
+            launched = control.launch(layout, root and str(Path(root).resolve()))
+        running = control.await_ready(layout, report, launched)
     _summary(call, layout, running, "running")
+
+
+def _layout(root: str) -> "Layout":
+    from devbox.edge.layout import layout_below
+
+    return layout_below(root and str(Path(root).resolve()))
 
 
 def _refuse_changes(change: list[str] | None) -> None:
@@ -73,85 +70,6 @@ def _refuse_changes(change: list[str] | None) -> None:
         raise errors.Conflict(
             "the server is running with its old settings", "Stop it first: devbox server down"
         )
-
-
-def _change_settings(layout: "Layout", change: list[str] | None) -> "ServerSettings":
-    from devbox.edge.layout import ServerSettings, read_settings
-
-    settings = msgspec.to_builtins(read_settings(layout))
-    for pair in change or ():
-        key, sign, value = pair.partition("=")
-        if not sign or key not in settings:
-            raise errors.BadInput(
-                f"{pair!r} is no setting", f"Settings are {', '.join(sorted(settings))}."
-            )
-        settings[key] = value
-    try:
-        made = msgspec.convert(settings, ServerSettings, strict=False)
-    except msgspec.ValidationError as error:
-        raise errors.BadInput(f"a setting is wrong: {error}") from error
-    if change:
-        layout.settings.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        lines = (f"{key} = {_toml(value)}\n" for key, value in msgspec.to_builtins(made).items())
-        layout.settings.write_text("".join(lines))
-    return made
-
-
-def _toml(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _check(layout: "Layout", settings: "ServerSettings") -> None:
-    from devbox.cli.server.checks import before_start
-
-    for check in before_start(layout, settings):
-        if not check.good:
-            raise errors.Conflict(f"{check.name}: {check.said}", check.mend)
-
-
-def _launch(layout: "Layout", root: str) -> None:
-    layout.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
-    layout.server_state.unlink(missing_ok=True)
-    with (layout.logs / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "devbox.cli.main", "server", "run"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-            env={**os.environ, "DEVBOX_ROOT": root},
-        )
-
-
-def _await_ready(layout: "Layout", report: Callable[..., None]) -> "ServerState":
-    from devbox.cli.server import state
-
-    until = time.monotonic() + _UP_S
-    while time.monotonic() < until:
-        now = state.read(layout)
-        if now is not None:
-            report(now.message)
-            if now.stage is state.Stage.READY:
-                return now
-        _raise_failure(layout)
-        time.sleep(_LOOK_S)
-    raise errors.Unavailable(
-        "the server does not get ready", f"Look into {layout.logs / 'supervisor.log'}."
-    )
-
-
-def _raise_failure(layout: "Layout") -> None:
-    """A server that failed leaves what it said."""
-    from devbox.cli.server.state import ServerState
-
-    try:
-        left = msgspec.json.decode(layout.server_state.read_bytes(), type=ServerState)
-    except (OSError, msgspec.MsgspecError):
-        return
-    if left.code:
-        raise errors.BY_CODE.get(left.code, errors.Internal)(left.message, left.hint)
 
 
 def _summary(call: Call, layout: "Layout", running: "ServerState", how: str) -> None:
@@ -167,11 +85,11 @@ def run(_call: Call, root: Root = "") -> None:
     """Run the stack in the foreground until SIGTERM. `up` starts this in the background."""
     from devbox.cli.server.parts import parts
     from devbox.cli.server.supervisor import Asked, Supervisor
-    from devbox.edge.layout import layout_below, read_settings
+    from devbox.edge.layout import read_settings
     from devbox.edge.service import log_as_json
 
     log_as_json()
-    layout = layout_below(root)
+    layout = _layout(root)
     settings = read_settings(layout)
 
     async def main() -> None:
@@ -184,48 +102,47 @@ def run(_call: Call, root: Root = "") -> None:
     asyncio.run(main())
 
 
-@command("devbox server down")
-def down(call: Call, root: Root = "") -> None:
+@command("devbox server down", "devbox server down --wait-for-saves 0")
+def down(
+    call: Call,
+    root: Root = "",
+    wait_for_saves: Annotated[
+        float,
+        typer.Option(
+            "--wait-for-saves",
+            metavar="SECONDS",
+            help="After that, saves go on when the server is up again.",
+        ),
+    ] = 120.0,
+) -> None:
     """Stop the whole stack. Boxes go down and are saved; `up` brings them back."""
-    from devbox.cli.server import state
-    from devbox.edge.layout import layout_below
+    from devbox.cli.server import control, leftovers, state
 
-    layout = layout_below(root)
+    layout = _layout(root)
     running = state.read(layout)
     if running is None:
         call.screen.answer({"stopped": False})
         call.screen.say("The server is not running.")
+        if leftovers.orphans(layout):
+            call.screen.note(
+                "Boxes run without it: `devbox server up` takes them up, then `down` stops them."
+            )
         return
-    os.kill(running.pid, signal.SIGTERM)
     with (
         call.screen.goes_on("The server goes on stopping. Nothing is lost."),
         call.screen.progress("Stopping the server") as report,
     ):
-        _await_end(layout, report)
+        control.end(layout, running, report, wait_for_saves)
     call.screen.answer({"stopped": True})
     call.screen.say("The server is stopped. Nothing is lost; `devbox server up` brings it back.")
-
-
-def _await_end(layout: "Layout", report: Callable[..., None]) -> None:
-    from devbox.cli.server import state
-
-    until = time.monotonic() + _DOWN_S
-    while (now := state.read(layout)) is not None:
-        if time.monotonic() > until:
-            raise errors.Unavailable(
-                "the server does not end", f"Look into {layout.logs / 'supervisor.log'}."
-            )
-        report(now.message)
-        time.sleep(_LOOK_S)
 
 
 @command("devbox server status", "devbox server status --output json")
 def status(call: Call, root: Root = "") -> int:
     """What runs. Exit code 6 when the server is not ready."""
     from devbox.cli.server import state
-    from devbox.edge.layout import layout_below
 
-    layout = layout_below(root)
+    layout = _layout(root)
     now = state.read(layout)
     if now is None:
         call.screen.answer({"stage": "stopped"})
@@ -234,10 +151,18 @@ def status(call: Call, root: Root = "") -> int:
     call.screen.answer(now)
     call.screen.say(f"The server is {now.stage} at {now.url}. {now.message}".rstrip())
     rows = [
-        (name, str(part.pid), _age(part.started_at), str(part.restarts), _memory(part.pid))
+        (
+            name,
+            "running" if part.ready else "starting" if part.pid else "down",
+            str(part.pid or "-"),
+            _age(part.started_at),
+            str(part.restarts),
+            _memory(part.pid),
+            part.said,
+        )
         for name, part in now.parts.items()
     ]
-    call.screen.table(("part", ">pid", ">up for", ">restarts", ">memory"), rows)
+    call.screen.table(("part", "state", ">pid", ">up for", ">restarts", ">memory", "last"), rows)
     return 0 if now.stage is state.Stage.READY else errors.Unavailable.exit_code
 
 
@@ -263,9 +188,9 @@ def doctor(call: Call, root: Root = "") -> int:
     """Find what is wrong here and how to mend it. Exit code 1 when something is."""
     from devbox.cli.server import state
     from devbox.cli.server.checks import before_start, of_running
-    from devbox.edge.layout import layout_below, read_settings
+    from devbox.edge.layout import read_settings
 
-    layout = layout_below(root)
+    layout = _layout(root)
     settings = read_settings(layout)
     runs = state.read(layout) is not None
     found = [

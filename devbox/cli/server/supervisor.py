@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class Supervisor:
 
     async def run(self, asked: Asked) -> None:
         """Start all, wait until asked to stop, end all. Raises DevboxError."""
-        with only_one(self._layout):
+        with only_one(self._layout, self._settings.bridge):
             prepare(self._layout, self._settings)
             async with Tasks("supervisor") as tasks:
                 try:
@@ -172,20 +173,37 @@ async def _first_of(stop: asyncio.Event, kept: Kept, tasks: Tasks) -> None:
 
 
 @contextlib.contextmanager
-def only_one(layout: Layout) -> Iterator[None]:
-    """Hold the server's lock. Raises Conflict when another process holds it."""
+def only_one(layout: Layout, bridge: str) -> Iterator[None]:
+    """Hold the server's directory and network. Raises Conflict when another process does."""
     layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
-    handle = os.open(layout.run / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with _file_held(layout.run / "server.lock"), _network_held(bridge):
+        yield
+
+
+@contextlib.contextmanager
+def _file_held(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Conflict(
-                "the server runs already", "Nothing was changed. See `devbox server status`."
+                "the server runs already", "Nothing was changed: devbox server status"
             ) from error
         yield
-    finally:
-        os.close(handle)
+
+
+@contextlib.contextmanager
+def _network_held(bridge: str) -> Iterator[None]:
+    # An abstract socket's name is known in this network namespace only, as the bridge's is.
+    with socket.socket(socket.AF_UNIX) as held:
+        try:
+            held.bind(f"\0devbox/{bridge}")
+        except OSError as error:
+            raise Conflict(
+                f"another server of this machine uses the network {bridge}",
+                "Choose another: devbox server up --set bridge=NAME --set subnet=10.148.0.0/16",
+            ) from error
+        yield
 
 
 def prepare(layout: Layout, settings: ServerSettings) -> None:

@@ -1,5 +1,6 @@
 """What `server up` asks first and `doctor` tells."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from devbox.cli.server.checks import Check, before_start, of_running
 from devbox.edge.layout import Layout, ServerSettings
+from devbox.model.errors import BadInput, Conflict
 
 
 def found(layout: Layout, settings: ServerSettings) -> dict[str, Check]:
@@ -25,17 +27,34 @@ def test_a_taken_port_is_named_with_its_owner(layout: Layout) -> None:
         port = taken.getsockname()[1]
         check = found(layout, ServerSettings(gateway_port=port))["gateway port"]
     assert not check.good
-    assert f"127.0.0.1:{port} cannot be used" in check.said
-    assert "used by" in check.said
+    mine = Path("/proc/self/comm").read_text().strip()
+    assert check.said == f"port {port} is taken by {mine} (process {os.getpid()})"
+    assert check.code == Conflict.code
     assert "--set gateway_port" in check.mend
 
 
 def test_a_missing_bundle_and_a_long_path(layout: Layout) -> None:
     assert not found(layout, ServerSettings())["agent bundle"].good
     long = Layout(data=layout.data, run=layout.run / ("x" * 100))
-    assert not found(long, ServerSettings())["paths"].good
+    paths = found(long, ServerSettings())["paths"]
+    assert (paths.good, paths.code) == (False, BadInput.code)
+    assert "bytes too long for unix sockets" in paths.said
+
+
+def test_a_host_that_is_not_this_machines(layout: Layout) -> None:
+    settings = ServerSettings(gateway_host="203.0.113.7", gateway_port=0)
+    check = found(layout, settings)["gateway port"]
+    assert (check.good, check.code) == (False, BadInput.code)
 
 
 def test_a_server_that_does_not_run(layout: Layout) -> None:
-    (check,) = of_running(layout, ServerSettings())
-    assert (check.good, check.mend) == (False, "devbox server up")
+    server, orphans = of_running(layout, ServerSettings())
+    assert (server.good, server.mend) == (False, "devbox server up")
+    assert (orphans.good, orphans.said) == (True, "none")
+
+
+def test_a_network_that_the_machine_uses_already(layout: Layout) -> None:
+    check = found(layout, ServerSettings(subnet="127.0.0.0/8"))["network"]
+    assert (check.good, check.code) == (False, Conflict.code)
+    assert "lo has 127.0.0.1" in check.said
+    assert found(layout, ServerSettings(subnet="198.18.0.0/24"))["network"].good
