@@ -1,0 +1,82 @@
+"""Any base, any changes, in any number of saves: the newest image is what the box sees."""
+
+import io
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from devbox.edge.registry import Registry
+from tests.node_agent.saver.saves import order, save
+from tests.support.changes import Change, apply, changes
+from tests.support.overlays import overlay
+from tests.support.registry import RegistryServer
+from tests.support.saved_images import layers, push_base, unpack_with_umoci
+from tests.support.trees import differences, facts
+
+pytestmark = pytest.mark.root
+_SLOW = {
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "print_blob": True,
+}
+histories = st.tuples(changes, st.lists(changes, min_size=1, max_size=4))
+
+
+@settings(max_examples=8, **_SLOW)  # type: ignore[arg-type]
+@given(history=histories)
+async def test_increments_equal_what_the_box_sees(
+    server: RegistryServer, history: tuple[list[Change], list[list[Change]]]
+) -> None:
+    await tell(server, *history)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@settings(max_examples=1000, **_SLOW)  # type: ignore[arg-type]
+@given(history=histories)
+async def test_many_histories(
+    server: RegistryServer, history: tuple[list[Change], list[list[Change]]]
+) -> None:
+    await tell(server, *history)
+
+
+async def tell(server: RegistryServer, base: list[Change], rounds: list[list[Change]]) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, overlay(Path(name) / "box") as box:
+        directory = Path(name)
+        apply(box.base, base)
+        async with Registry(server.url) as registry:
+            image = await push_base(registry, "runtimes/any", box.base)
+            times = box.base.stat()
+            box.mount()
+            os.utime(box.merged, ns=(times.st_atime_ns, times.st_mtime_ns))
+            saved = None
+            for number, todo in enumerate(rounds):
+                apply(box.merged, todo)
+                ordered = order(box.upper, image, directory / "index", "any", seq=number)
+                saved = await save(registry, ordered)
+                unpacked = await unpack_with_umoci(
+                    registry, saved.image, directory / f"out-{number}"
+                )
+                assert differences(facts(box.merged), facts(unpacked)) == []
+            assert saved is not None
+            check_names(await layers(registry, saved.image))
+            again = await save(registry, order(box.upper, image, directory / "index", "any"))
+            assert not again.changed
+            full = await save(
+                registry, order(box.upper, image, directory / "other", "any", full=True)
+            )
+            unpacked = await unpack_with_umoci(registry, full.image, directory / "full")
+            assert differences(facts(box.merged), facts(unpacked)) == []
+
+
+def check_names(tars: list[bytes]) -> None:
+    """No path twice in a layer, read by Python's own tar reader."""
+    for raw in tars:
+        with tarfile.open(fileobj=io.BytesIO(raw), errors="surrogateescape") as found:
+            names = found.getnames()
+        assert len(names) == len(set(names))
