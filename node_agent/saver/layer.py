@@ -4,18 +4,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from devbox.edge.registry import Registry
 from devbox.edge.registry.documents import LAYER_ZSTD
-from node_agent.saver.entries import EntryWriter
-from node_agent.saver.index import Index, SavedLayer
-from node_agent.saver.notes import Notes
+from node_agent.saver.index import SavedLayer
 from node_agent.saver.pipeline import Pipeline, Stopped
-from node_agent.saver.rules import Rules
 from node_agent.saver.stream import TarStream
-from node_agent.saver.tree import TreeWriter
 
 if TYPE_CHECKING:
     from devbox.edge.registry.upload import Upload
@@ -27,27 +23,15 @@ Told = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class LayerJob:
-    """Where from, where to, and since when."""
+class Target:
+    """Where layers go."""
 
-    upper: str
-    rules: Rules
-    since: Index | None
-    """The last save; None writes everything."""
-    live: bool
     registry: Registry
     repository: str
 
 
-@dataclass
-class WrittenLayer:
-    """What a walk found. `layer` is None when nothing changed."""
-
-    tree: TreeWriter
-    notes: Notes
-    read_bytes: int
-    layer: SavedLayer | None = None
-    sparse: list[tuple[bytes, int]] = field(default_factory=list)
+Fill = Callable[[TarStream], None]
+"""Writes a layer's entries; called in a thread."""
 
 
 class _Chunks:
@@ -87,27 +71,18 @@ class _Chunks:
 
 
 class _Reading:
-    """The thread's side: walks and fills the pipeline."""
+    """The thread's side: fills the pipeline."""
 
-    def __init__(self, job: LayerJob, chunks: _Chunks) -> None:
-        self._job = job
+    def __init__(self, fill: Fill, chunks: _Chunks) -> None:
+        self._fill = fill
         self._chunks = chunks
         self.pipeline = Pipeline(chunks.deliver)
         self.stream = TarStream(self.pipeline)
-        self.notes = Notes()
-        self.writer = EntryWriter(self.stream, self.notes, live=job.live)
-        since = job.since
-        self.tree = TreeWriter(
-            self.writer,
-            job.rules,
-            since.entries if since else {},
-            since.head.opaque if since else (),
-        )
 
     def run(self) -> None:
         """Read it all, or until the pipeline is stopped."""
         try:
-            self.tree.run(self._job.upper)
+            self._fill(self.stream)
             if self.stream.entries:
                 self.stream.close()
         finally:
@@ -119,25 +94,25 @@ class _Reading:
         await asyncio.to_thread(self.pipeline.stop)
 
 
-async def write_layer(job: LayerJob, told: Told) -> WrittenLayer:
-    """Write what changed and push it. Raises DevboxError, OSError, NeedFull."""
+async def push_layer(target: Target, fill: Fill, told: Told) -> SavedLayer | None:
+    """Push a layer while it is written. None when there is nothing in it.
+
+    Raises DevboxError, and what `fill` raises.
+    """
     loop = asyncio.get_running_loop()
     chunks = _Chunks(loop)
-    reading = _Reading(job, chunks)
+    reading = _Reading(fill, chunks)
     thread = loop.run_in_executor(None, reading.run)
     try:
-        layer = await _push(job, reading, chunks, thread, told)
+        return await _push(target, reading, chunks, thread, told)
     finally:
         await reading.stop()
         with contextlib.suppress(BaseException):
             await thread
-    written = WrittenLayer(reading.tree, reading.notes, reading.stream.read_bytes, layer)
-    written.sparse = reading.writer.sparse
-    return written
 
 
 async def _push(
-    job: LayerJob,
+    target: Target,
     reading: _Reading,
     chunks: _Chunks,
     thread: "asyncio.Future[None]",
@@ -150,7 +125,7 @@ async def _push(
         upload: Upload | None = None
         while (chunk := await chunks.take(idle)) is not None:
             if upload is None:
-                upload = await stack.enter_async_context(job.registry.upload(job.repository))
+                upload = await stack.enter_async_context(target.registry.upload(target.repository))
             await upload.write(chunk)
             await idle()
         await thread

@@ -11,16 +11,27 @@ class Notes:
     def __init__(self) -> None:
         self._reserved: list[str] = []
         self._attributes: list[str] = []
+        self._inconsistent = ""
         self.moved: list[bytes] = []
         """Files that changed while they were read."""
 
     def reserved(self, path: bytes) -> None:
         """A name that means something else in an image."""
-        self._reserved.append(_shown(path))
+        self._reserved.append(shown(path))
 
     def attributes(self, path: bytes, names: list[str]) -> None:
         """Attributes whose names a layer cannot hold."""
-        self._attributes += [f"{_shown(path)} ({name})" for name in names]
+        self._attributes += [f"{shown(path)} ({name})" for name in names]
+
+    def inconsistent(self, why: str) -> None:
+        """The save is not of one moment."""
+        self._inconsistent = why
+
+    def add(self, later: "Notes") -> None:
+        """Those of a later copy of the same tree."""
+        self._reserved = list(dict.fromkeys(self._reserved + later._reserved))
+        self._attributes = list(dict.fromkeys(self._attributes + later._attributes))
+        self.moved += later.moved
 
     def lasting(self) -> tuple[str, ...]:
         """Sentences that hold until the files change."""
@@ -39,13 +50,17 @@ class Notes:
 
     def passing(self) -> tuple[str, ...]:
         """Sentences about this save only."""
-        if not self.moved:
-            return ()
-        names = _some([_shown(path) for path in self.moved])
-        return (f"Changed while they were saved, so consistent per file only: {names}.",)
+        found = []
+        if self._inconsistent:
+            found.append(f"Consistent per file only, not as a whole: {self._inconsistent}.")
+        if self.moved:
+            names = _some([shown(path) for path in self.moved])
+            found.append(f"Changed while they were copied: {names}.")
+        return tuple(found)
 
 
-def _shown(path: bytes) -> str:
+def shown(path: bytes) -> str:
+    """A path below the box's root, for people."""
     return "/" + os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
 
 

@@ -25,8 +25,10 @@ from devbox.edge.registry.images import (
 from devbox.edge.registry.pull import Place, copy_blob
 from devbox.model.saves import SaveStep
 from node_agent.saver import index as indexes
+from node_agent.saver.copying import Copied, CopyJob, copy_tree, whole
 from node_agent.saver.index import Index, IndexHead, SavedLayer
-from node_agent.saver.layer import LayerJob, Told, WrittenLayer, write_layer
+from node_agent.saver.layer import Target, Told
+from node_agent.saver.live import Box, LiveCopy
 from node_agent.saver.orders import SavedImage, UpperSave
 from node_agent.saver.rules import Rules
 from node_agent.saver.tree import NeedFull
@@ -63,8 +65,8 @@ class SaveWork:
         """Do it. Raises DevboxError, OSError."""
         order = self._order
         _, base = await self._registry.image(order.base.repository, order.base.digest)
-        since, written = await self._write(await self._usable(indexes.load(self._index)))
-        state = combine(order, base, since, written)
+        since, copied = await self._write(await self._usable(indexes.load(self._index)))
+        state = combine(order, base, since, copied)
         await self._gather(state.head.below)
         made = assemble(base, state.head)
         await self._push(made)
@@ -73,7 +75,7 @@ class SaveWork:
         )
         await asyncio.to_thread(indexes.store, self._index, state)
         await self._observer.step(SaveStep.PUSHED)
-        return self._answer(made, written)
+        return self._answer(made, copied)
 
     async def _usable(self, found: Index | None) -> Index | None:
         """The index, if a layer of what changed since can be put on its image."""
@@ -92,27 +94,31 @@ class SaveWork:
         digest = layer.descriptor.digest
         return await self._registry.blob_size(self._order.repository, digest) is not None
 
-    async def _write(self, since: Index | None) -> tuple[Index | None, WrittenLayer]:
-        """A layer of what changed; a full one where that would not do or would waste space."""
+    async def _write(self, since: Index | None) -> tuple[Index | None, Copied]:
+        """Layers of what changed; a full one where that would not do or would waste space."""
         try:
-            written = await write_layer(self._job(since), self._told(since))
+            copied = await self._copy(since)
         except NeedFull:
-            return None, await write_layer(self._job(None), self._told(None))
-        if since is None or written.layer is None or not wasteful(since, written):
-            return since, written
-        await self._registry.delete_blob(self._order.repository, written.layer.descriptor.digest)
-        return None, await write_layer(self._job(None), self._told(None))
+            return None, await self._copy(None)
+        if since is None or not copied.layers or not wasteful(since, copied):
+            return since, copied
+        for layer in copied.layers:
+            await self._registry.delete_blob(self._order.repository, layer.descriptor.digest)
+        return None, await self._copy(None)
 
-    def _job(self, since: Index | None) -> LayerJob:
+    async def _copy(self, since: Index | None) -> Copied:
         order = self._order
-        return LayerJob(
+        job = CopyJob(
             upper=order.upper,
             rules=Rules(order.exclude),
             since=since,
-            live=bool(order.cgroup),
-            registry=self._registry,
-            repository=order.repository,
+            target=Target(self._registry, order.repository),
         )
+        told = self._told(since)
+        if not order.cgroup:
+            return await copy_tree(job, whole(job), told, live=False)
+        box = Box(order.cgroup, order.freeze_limit_ms, order.when_busy)
+        return await LiveCopy(job, box, told).run()
 
     def _told(self, since: Index | None) -> Told:
         expected = 0 if since else self._order.expected_bytes
@@ -135,19 +141,19 @@ class SaveWork:
         for tag in order.tags or ("",):
             await self._registry.put_manifest(order.repository, made.manifest, MANIFEST, tag)
 
-    def _answer(self, made: MadeImage, written: WrittenLayer) -> SavedImage:
+    def _answer(self, made: MadeImage, copied: Copied) -> SavedImage:
         document = made.document
         above = document.manifest.layers[runtime_layers(document) :]
-        new = written.layer.descriptor.size if written.layer else 0
         return SavedImage(
             image=model_image(self._order.repository, made.digest, document),
-            changed=written.layer is not None,
+            changed=bool(copied.layers),
             layers=len(above),
-            new_bytes=new,
+            new_bytes=sum(layer.descriptor.size for layer in copied.layers),
             total_bytes=sum(layer.size for layer in above),
-            upper_bytes=written.tree.live_bytes,
-            read_bytes=written.read_bytes,
-            note=" ".join((*written.notes.lasting(), *written.notes.passing())),
+            upper_bytes=copied.tree.live_bytes,
+            read_bytes=copied.read_bytes,
+            frozen_ms=copied.frozen_ms,
+            note=" ".join((*copied.notes.lasting(), *copied.notes.passing())),
         )
 
 
@@ -157,36 +163,33 @@ def layers_of(document: ImageDocument) -> tuple[SavedLayer, ...]:
     return tuple(SavedLayer(descriptor=found, diff_id=diff_id) for found, diff_id in pairs)
 
 
-def wasteful(since: Index, written: WrittenLayer) -> bool:
+def wasteful(since: Index, copied: Copied) -> bool:
     """Whether too much of our layers would be files that are changed or gone."""
-    own = sum(layer.file_bytes for layer in since.head.own) + written.read_bytes
-    return own > DEAD_FROM_BYTES and own > written.tree.live_bytes * MOST_TO_LIVE
+    own = sum(layer.file_bytes for layer in since.head.own) + copied.read_bytes
+    return own > DEAD_FROM_BYTES and own > copied.tree.live_bytes * MOST_TO_LIVE
 
 
-def combine(
-    order: UpperSave, base: ImageDocument, since: Index | None, written: WrittenLayer
-) -> Index:
+def combine(order: UpperSave, base: ImageDocument, since: Index | None, copied: Copied) -> Index:
     """What the image of this save will hold."""
-    tree = written.tree
-    new = (written.layer,) if written.layer else ()
+    tree = copied.tree
     head = IndexHead(
         base=order.base.digest,
         image="",
         repository=order.repository,
         exclude=order.exclude,
         below=since.head.below if since else layers_of(base),
-        own=(*(since.head.own if since else ()), *new),
+        own=(*(since.head.own if since else ()), *copied.layers),
         opaque=tuple(sorted(tree.opaque)),
-        sparse=(*_still_sparse(since, written), *written.sparse),
+        sparse=(*_still_sparse(since, copied), *copied.sparse),
     )
     return Index(head=head, entries=tree.found)
 
 
-def _still_sparse(since: Index | None, written: WrittenLayer) -> list[tuple[bytes, int]]:
+def _still_sparse(since: Index | None, copied: Copied) -> list[tuple[bytes, int]]:
     if since is None:
         return []
-    again = {path for path, _ in written.sparse}
-    found = written.tree.found
+    again = {path for path, _ in copied.sparse}
+    found = copied.tree.found
     return [item for item in since.head.sparse if item[0] in found and item[0] not in again]
 
 

@@ -1,17 +1,31 @@
 """The tar stream: headers and file contents laid into the pipeline's buffers without copies."""
 
 import os
+from typing import Protocol
 
 from node_agent.saver.headers import END, padding
-from node_agent.saver.pipeline import BUFFER_BYTES, Pipeline
+from node_agent.saver.pipeline import BUFFER_BYTES
 
 _ZEROS = bytes(64 << 10)
+
+
+class Buffers(Protocol):
+    """Where a stream's buffers come from and go to."""
+
+    def take(self) -> bytearray:
+        """An empty buffer of BUFFER_BYTES."""
+
+    def give(self, buffer: bytearray, used: int) -> None:
+        """The first `used` bytes are written."""
+
+    def finish(self) -> None:
+        """Nothing follows."""
 
 
 class TarStream:
     """Writes one layer's tar. `read_bytes` may be read by other threads."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Buffers) -> None:
         self._pipeline = pipeline
         self._buffer = pipeline.take()
         self._view = memoryview(self._buffer)
@@ -24,19 +38,21 @@ class TarStream:
         self.entries += 1
         self.raw(blocks)
 
-    def raw(self, data: bytes) -> None:
+    def raw(self, data: bytes | memoryview) -> None:
         """Write bytes as they are."""
         end = self._at + len(data)
         if end <= BUFFER_BYTES:
             self._buffer[self._at : end] = data
             self._at = end
             return
-        for start in range(0, len(data), 512):
+        rest = memoryview(data)
+        while rest:
             if self._at == BUFFER_BYTES:
                 self._flush()
-            piece = data[start : start + 512]
-            self._buffer[self._at : self._at + len(piece)] = piece
-            self._at += len(piece)
+            size = min(len(rest), BUFFER_BYTES - self._at)
+            self._view[self._at : self._at + size] = rest[:size]
+            self._at += size
+            rest = rest[size:]
 
     def content(self, fd: int, size: int) -> bool:
         """Write exactly `size` bytes of a file from where it stands, then padding.
@@ -69,6 +85,10 @@ class TarStream:
         self.raw(END)
         self._flush()
         self._pipeline.finish()
+
+    def flush(self) -> None:
+        """Pass on what is written so far."""
+        self._flush()
 
     def _read(self, fd: int, size: int) -> int:
         """Returns how many bytes were missing."""

@@ -8,7 +8,8 @@ can put nothing into its save that is not its own.
 import os
 import stat
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Protocol
 
 from node_agent.saver import attributes
 from node_agent.saver.entries import EntryWriter, Vanished
@@ -16,7 +17,15 @@ from node_agent.saver.index import UNSURE, WHITEOUT, Facts
 from node_agent.saver.rules import RESERVED, Rules
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_Entries = Iterator["os.DirEntry[str]"]
+
+
+class _Entry(Protocol):
+    """A name in a directory: `os.DirEntry` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
 
 
 class NeedFull(Exception):
@@ -28,18 +37,23 @@ class _Frame:
 
     __slots__ = ("entries", "fd", "forced", "path", "prefix", "status", "written")
 
-    def __init__(self, fd: int, path: bytes, status: os.stat_result) -> None:
+    def __init__(self, fd: int, path: bytes, entries: Iterable[_Entry]) -> None:
         self.fd = fd
         self.path = path
         self.prefix = path + b"/" if path else b""
-        self.status = status
+        self.status = os.fstat(fd)
         self.forced = False
         self.written = False
-        with os.scandir(fd) as found:
-            self.entries = iter(sorted(found, key=_name))
+        self.entries = iter(entries)
 
 
-def _name(entry: "os.DirEntry[str]") -> str:
+def listed(fd: int) -> list[_Entry]:
+    """All names of an open directory, in order."""
+    with os.scandir(fd) as found:
+        return sorted(found, key=_name)
+
+
+def _name(entry: _Entry) -> str:
     return entry.name
 
 
@@ -52,15 +66,19 @@ class TreeWriter:
         rules: Rules,
         known: Mapping[bytes, Facts],
         known_opaque: Collection[bytes],
+        on_directory: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self._writer = writer
         self._rules = rules
         self._known = known
         self._known_opaque = frozenset(known_opaque)
+        self._on_directory = on_directory
         self._forced: set[bytes] = set()
         self._stack: list[_Frame] = []
         self.found: dict[bytes, Facts] = {}
         self.opaque: set[bytes] = set()
+        self.names: dict[int, list[bytes]] = {}
+        """Inode -> paths, of files with several names."""
         self.live_bytes = 0
         """Of all files that the save holds; a file with several names counts once."""
 
@@ -76,10 +94,8 @@ class TreeWriter:
         self._deleted()
 
     def _root(self, upper: str) -> None:
-        fd = os.open(upper, _DIRECTORY)
-        status = os.fstat(fd)
-        self._stack.append(_Frame(fd, b"", status))
-        self._enter(self._stack[-1], _root_facts(fd, status))
+        frame = self._open(os.open(upper, _DIRECTORY), b"")
+        self._enter(frame, _root_facts(frame.fd, frame.status))
 
     def _step(self) -> None:
         frame = self._stack[-1]
@@ -89,7 +105,7 @@ class TreeWriter:
         os.close(frame.fd)
         self._stack.pop()
 
-    def _visit(self, frame: _Frame, entry: "os.DirEntry[str]") -> bool:
+    def _visit(self, frame: _Frame, entry: _Entry) -> bool:
         """True when it is a directory that is walked next."""
         name = entry.name
         path = frame.prefix + os.fsencode(name)
@@ -108,6 +124,8 @@ class TreeWriter:
         if kind == stat.S_IFREG:
             self.live_bytes += status.st_size // status.st_nlink
         facts = _facts(status)
+        if status.st_nlink > 1 and facts is not WHITEOUT:
+            self.names.setdefault(status.st_ino, []).append(path)
         known = self._known.get(path)
         if known == facts and not frame.forced:
             self.found[path] = known
@@ -132,12 +150,22 @@ class TreeWriter:
             fd = os.open(name, _DIRECTORY, dir_fd=frame.fd)
         except OSError:
             return False
-        status = os.fstat(fd)
-        below = _Frame(fd, path, status)
+        below = self._open(fd, path)
         below.forced = frame.forced
-        self._stack.append(below)
-        self._enter(below, _facts(status))
+        self._enter(below, _facts(below.status))
         return True
+
+    def _open(self, fd: int, path: bytes) -> _Frame:
+        if self._on_directory is not None:
+            self._on_directory(fd, path)
+        frame = _Frame(fd, path, ())
+        self._stack.append(frame)
+        frame.entries = iter(self._entries(fd, path))
+        return frame
+
+    def _entries(self, fd: int, path: bytes) -> Iterable[_Entry]:  # noqa: ARG002
+        """What to visit in a directory."""
+        return listed(fd)
 
     def _enter(self, frame: _Frame, facts: Facts) -> None:
         self.found[frame.path] = facts

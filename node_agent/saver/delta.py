@@ -1,0 +1,146 @@
+"""What changed while an upper was copied, read in the moment in which the box stands still.
+
+Only the names that were seen to change are looked at, so the time does not grow with the tree. What
+is read goes to memory; compressing it and finding what lies below deleted names waits until the box
+runs again.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+
+from node_agent.saver.entries import EntryWriter
+from node_agent.saver.index import Facts
+from node_agent.saver.pipeline import BUFFER_BYTES
+from node_agent.saver.rules import Rules
+from node_agent.saver.tree import TreeWriter, listed
+from node_agent.saver.watch import Changed
+
+MOST_BYTES = 96 << 20
+
+
+class TooMuch(Exception):
+    """More changed than fits the moment."""
+
+
+class Memory:
+    """A stream's buffers, kept. Raises TooMuch."""
+
+    def __init__(self) -> None:
+        self.filled: list[tuple[bytearray, int]] = []
+
+    def take(self) -> bytearray:
+        """An empty buffer."""
+        if len(self.filled) * BUFFER_BYTES >= MOST_BYTES:
+            raise TooMuch
+        return bytearray(BUFFER_BYTES)
+
+    def give(self, buffer: bytearray, used: int) -> None:
+        """Keep it."""
+        self.filled.append((buffer, used))
+
+    def finish(self) -> None:
+        """Nothing follows."""
+
+
+class _Named:
+    """One name of a directory, looked at when asked."""
+
+    __slots__ = ("_directory", "name")
+
+    def __init__(self, directory: int, name: str) -> None:
+        self._directory = directory
+        self.name = name
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """As `os.DirEntry.stat`."""
+        return os.stat(self.name, dir_fd=self._directory, follow_symlinks=follow_symlinks)
+
+
+class DeltaTree(TreeWriter):
+    """Visits changed names only. `finish` makes `found` and `opaque` those of the whole tree."""
+
+    def __init__(
+        self,
+        writer: EntryWriter,
+        rules: Rules,
+        before: TreeWriter,
+        changed: Changed,
+        on_directory: Callable[[int, bytes], None] | None,
+    ) -> None:
+        super().__init__(writer, rules, before.found, before.opaque, on_directory)
+        self._before = before
+        self._fresh = changed.fresh
+        self._look: dict[bytes, set[bytes]] = {}
+        self._asked: set[bytes] = set()
+        for path in changed.touched | changed.fresh:
+            self.add(path)
+
+    def add(self, path: bytes) -> None:
+        """Look at this path too."""
+        self._asked.add(path)
+        while path:
+            path, _, name = path.rpartition(b"/")
+            names = self._look.setdefault(path, set())
+            if name in names:
+                return
+            names.add(name)
+
+    def links(self, upper: str) -> None:
+        """Look at all names of files that have several."""
+        for path in list(self._asked):
+            try:
+                inode = os.lstat(os.path.join(os.fsencode(upper), path)).st_ino
+            except OSError:
+                continue
+            for name in self._before.names.get(inode, ()):
+                self.add(name)
+
+    def _entries(self, fd: int, path: bytes) -> Iterable[object]:  # type: ignore[override]
+        if self._is_new(path):
+            return listed(fd)
+        return [_Named(fd, os.fsdecode(name)) for name in sorted(self._look.get(path, ()))]
+
+    def _is_new(self, path: bytes) -> bool:
+        """Nothing below this directory was there before, by this name."""
+        known = self._known.get(path)
+        return path in self._fresh or known is None or not stat.S_ISDIR(known[4])
+
+    def _deleted(self) -> None:
+        """Waits until the box runs again: see `finish`."""
+
+    def finish(self) -> None:
+        """Write the deletions, and take over what was not looked at. Raises NeedFull."""
+        roots = {path for path in self._asked if path not in self.found}
+        roots |= {path for path in self.found if path in self._known and self._replaced(path)}
+        gone = _at_or_below(self._known, roots) - self.found.keys() if roots else set()
+        seen = set(self.found)
+        opaque = {path for path in self._before.opaque if path not in seen and path not in gone}
+        self.found = {**{p: f for p, f in self._known.items() if p not in gone}, **self.found}
+        self.opaque |= opaque
+        for inode, paths in self._before.names.items():
+            self.names.setdefault(inode, paths)
+        super()._deleted()
+        regular = (facts for facts in self.found.values() if stat.S_ISREG(facts[4]))
+        self.live_bytes = sum(facts[3] for facts in regular)
+
+    def _replaced(self, path: bytes) -> bool:
+        was, now = self._known[path], self.found[path]
+        return stat.S_ISDIR(was[4]) and (path in self._fresh or not stat.S_ISDIR(now[4]))
+
+
+def _at_or_below(known: Mapping[bytes, Facts], roots: set[bytes]) -> set[bytes]:
+    found = {path for path in roots if path in known}
+    trees = {path for path in found if stat.S_ISDIR(known[path][4])}
+    if trees:
+        found |= {path for path in known if _inside(path, trees)}
+    return found
+
+
+def _inside(path: bytes, trees: set[bytes]) -> bool:
+    at = path.rfind(b"/")
+    while at > 0:
+        if path[:at] in trees:
+            return True
+        at = path.rfind(b"/", 0, at)
+    return False
