@@ -27,7 +27,7 @@ Facts = tuple[int, int, int, int, int]
 WHITEOUT: Facts = (0, 0, 0, 0, 0)
 """All whiteouts of an upper are one inode with many names: only their being there counts."""
 
-UNSURE: Facts = (-1, -1, -1, -1, -1)
+UNSURE: Facts = (-1, -1, -1, 0, 0)
 """Saved, but it changed meanwhile: equal to nothing, so the next save takes it again."""
 
 

@@ -10,8 +10,9 @@ import threading
 from dataclasses import dataclass
 
 from devbox.model.projects import WhenBusy
+from node_agent.saver import delta
 from node_agent.saver.copying import Copied, CopyJob, MakeTree, copy_tree, whole
-from node_agent.saver.delta import MOST_BYTES, DeltaTree, Memory, TooMuch
+from node_agent.saver.delta import DeltaTree, Memory, TooMuch
 from node_agent.saver.entries import EntryWriter
 from node_agent.saver.freezing import CannotFreeze, Freeze, processes
 from node_agent.saver.layer import Fill, Told, push_layer
@@ -34,11 +35,12 @@ class Box:
 
 
 class _Missed(Exception):
-    """The moment did not work out: `why` is a sentence."""
+    """The moment failed: `why` is a sentence. `hopeless`: trying again changes nothing."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, hopeless: bool = False) -> None:
         super().__init__(why)
         self.why = why
+        self.hopeless = hopeless
 
 
 class LiveCopy:
@@ -50,6 +52,7 @@ class LiveCopy:
         self._told = told
         self._watch = Watch(None)
         self._pending = Changed()
+        self._too_large: set[bytes] = set()
 
     async def run(self) -> Copied:
         """Copy it. Raises DevboxError, OSError, NeedFull."""
@@ -59,11 +62,12 @@ class LiveCopy:
             for number in range(1, tries + 1):
                 try:
                     await self._moment(done)
-                    return done
+                    break
                 except _Missed as missed:
-                    await self._catch_up(done)
-                    if number == tries:
+                    if number == tries or missed.hopeless:
                         done.notes.inconsistent(missed.why)
+                        break
+                await self._catch_up(done)
         finally:
             self._watch.close()
         return done
@@ -156,7 +160,7 @@ class LiveCopy:
         except CannotFreeze:
             raise _Missed("the box could not be made to stand still") from None
         except TooMuch:
-            raise _Missed(f"more than {MOST_BYTES >> 20} MiB changed meanwhile") from None
+            raise _Missed(f"more than {delta.MOST_BYTES >> 20} MiB changed meanwhile") from None
         finally:
             freeze.close()
             done.frozen_ms = max(done.frozen_ms, freeze.frozen_ms)
@@ -185,9 +189,12 @@ class LiveCopy:
     def _refuse_large(self) -> None:
         """Name the largest file rather than begin what cannot end in time."""
         sizes = {path: _size(self._job.upper, path) for path in self._pending.touched}
-        if sum(sizes.values()) > MOST_BYTES:
+        if sum(sizes.values()) > delta.MOST_BYTES:
             largest = max(sizes, key=lambda path: sizes[path])
-            raise _Missed(f"{shown(largest)} changes faster than it can be copied")
+            again = largest in self._too_large
+            self._too_large.add(largest)
+            why = f"{shown(largest)} changes faster than it can be copied"
+            raise _Missed(why, hopeless=again)
 
 
 def _replay(memory: Memory) -> Fill:

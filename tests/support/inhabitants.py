@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -104,6 +105,7 @@ def pairs() -> None:
             Path(f"names/{number}").touch()
             with suppress(FileNotFoundError):
                 os.unlink(f"names/{number - 5}")
+            time.sleep(0.0003)
             if number == 1:
                 _ready()
 
@@ -129,12 +131,12 @@ def flood() -> None:
     """Writes more than any moment can hold, again and again."""
     data = os.urandom(1 << 20)
     with open("flood", "wb") as file:
-        for _ in range(128):
+        for _ in range(24):
             file.write(data)
         file.flush()
         _ready()
         while True:
-            for place in range(128):
+            for place in range(24):
                 os.pwrite(file.fileno(), data, place << 20)
 
 

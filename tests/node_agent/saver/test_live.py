@@ -94,7 +94,9 @@ async def test_a_box_that_is_too_busy_is_saved_per_file_and_says_so(
     group: Path,
     tmp_path: Path,
     when_busy: WhenBusy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("node_agent.saver.delta.MOST_BYTES", 16 << 20)
     with inhabitant(box.merged, group, "flood"):
         ordered = order(box.upper, base, tmp_path / "i", cgroup=str(group), when_busy=when_busy)
         saved = await save(registry, ordered)
