@@ -82,6 +82,7 @@ class Front(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[None] | None = None
         self._taken = False
+        self._log: Any = _log
 
     def __repr__(self) -> str:
         return "<Front>"
@@ -163,6 +164,9 @@ class Front(asyncio.Protocol):
         except OSError as error:
             log.info("tunnel_lost", error=type(error).__name__, s=_since(began))
             self.drop()
+        except asyncio.CancelledError:
+            self.drop()
+            raise
         except Exception:
             log.exception("tunnel_failed")
             self._refuse(Internal("the tunnel could not be opened", "Try again."), 500, 0.0)
@@ -170,13 +174,12 @@ class Front(asyncio.Protocol):
     async def _open(self, admitted: Admitted, head: Head, log: Any) -> None:
         with self._reception.door.place(admitted) as held:
             box, answer = await self._reception.door.open(admitted, head)
-            held.callback(log.info, "link_closed", token_id=admitted.token_id)
             with contextlib.ExitStack() as dangling:
                 dangling.callback(box.close)
                 self._reception.links.check(admitted.owner)
+                self._log = log.bind(token_id=admitted.token_id)
                 await self._join(admitted, box, answer, held)
                 dangling.pop_all()
-            log.info("link_opened", token_id=admitted.token_id)
 
     async def _join(
         self, admitted: Admitted, box: socket.socket, answer: bytes, held: contextlib.ExitStack
@@ -213,12 +216,14 @@ class Front(asyncio.Protocol):
         self, link: Link, admitted: Admitted, held: contextlib.ExitStack
     ) -> Callable[[], None]:
         self._reception.links.add(link, admitted.owner)
-        kept = held.pop_all()
-        links = self._reception.links
+        kept, links, log = held.pop_all(), self._reception.links, self._log
+        began = time.monotonic()
+        log.info("link_opened")
 
         def gone() -> None:
             links.remove(link)
             kept.close()
+            log.info("link_closed", bytes=link.moved, s=_since(began))
 
         return gone
 
