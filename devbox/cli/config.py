@@ -167,11 +167,10 @@ class LocalServer:
 
 
 def layout_here() -> "Layout":
-    """Where this machine's embedded server lies: `$DEVBOX_ROOT/{data,run}`, or the default."""
-    from devbox.edge.layout import DEFAULT, Layout
+    """Where this machine's embedded server lies: below `$DEVBOX_ROOT`, or in the usual places."""
+    from devbox.edge.layout import layout_below
 
-    root = os.environ.get("DEVBOX_ROOT", "")
-    return Layout(data=Path(root) / "data", run=Path(root) / "run") if root else DEFAULT
+    return layout_below(os.environ.get("DEVBOX_ROOT", ""))
 
 
 def local_server() -> LocalServer | None:

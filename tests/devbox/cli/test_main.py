@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli import main
+from devbox.cli import main, reach
 from devbox.model import errors
 from tests.devbox.cli.conftest import Cli
 
@@ -82,14 +82,24 @@ def test_words_behind_two_hyphens_are_not_ours(cli: Cli) -> None:
 
 
 def test_a_fault_of_ours_is_one_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def boom(request: object) -> None:
+    def boom(context: object, bearer: str) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(cli.orchestrator, "list_projects", boom)
+    monkeypatch.setattr(reach, "open_api", boom)
     result = cli.run("list")
     assert result.code == 1
     assert "devbox itself failed: ZeroDivisionError: oh" in result.err
     assert "Traceback" not in result.err
+
+
+def test_a_fault_of_the_server_is_one_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def boom(request: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(cli.orchestrator, "list_projects", boom)
+    result = cli.run("list")
+    assert (result.code, result.out) == (1, "")
+    assert "secret" not in result.err
 
 
 def test_every_exit_code_is_documented() -> None:

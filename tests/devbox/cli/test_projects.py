@@ -19,7 +19,7 @@ def test_create_tells_the_address_once_and_keeps_the_token(cli: Cli) -> None:
     assert re.fullmatch("[0-9a-f]{32}", token)
     assert out == (
         "Address (a secret: it opens the project to whoever has it; shown once):\n"
-        f"  wss://devbox.test/home/here/default/hello/{token}\n"
+        f"  ws://devbox.test/home/here/default/hello/{token}\n"
         f"  /home/here/default/hello/{token}\n"
         "\n"
         "hello is ready (0.00 s).\n"
@@ -32,7 +32,7 @@ def test_create_for_scripts(cli: Cli) -> None:
     found = json.loads(cli.ok("create", "team/hello", "--runtime", "python", "-o", "json"))
     assert found["project"]["namespace"] == "team"
     assert found["project"]["status"]["phase"] == "running"
-    assert found["url"] == "wss://devbox.test" + found["address"]
+    assert found["url"] == "ws://devbox.test" + found["address"]
 
 
 def test_create_passes_on_what_was_typed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_box_that_does_not_start_keeps_the_address(cli: Cli) -> None:
     cli.monkeypatch.setattr(cli.orchestrator, "get_project", failing)
     result = cli.run("create", "hello")
     assert result.code == 6
-    assert "wss://devbox.test/" in result.out
+    assert "ws://devbox.test/" in result.out
     assert result.err.splitlines() == [
         "Starting hello: its command ends with status 3",
         "error: hello does not start: its command ends with status 3",
@@ -174,7 +174,7 @@ def test_a_project_token_is_enough_for_its_project(cli: Cli) -> None:
     assert cli.bearers[-1] == token
     refused = cli.run("list")
     assert refused.code == 3
-    assert "devbox login https://devbox.test --name work" in refused.err
+    assert "devbox login http://devbox.test --name work" in refused.err
 
 
 def test_stop_says_that_the_save_goes_on(cli: Cli) -> None:

@@ -79,9 +79,8 @@ def test_openssh_reads_what_was_written_where_paths_have_spaces(
     spaced = tmp_path / "my 100% config"
     monkeypatch.setenv("XDG_CONFIG_HOME", str(spaced))
     from devbox.cli import config
-    from tests.devbox.cli.conftest import URL
 
-    config.put_context(config.Context("work", URL), cli.orchestrator.admin_token, use=True)
+    config.put_context(config.Context("work", cli.url), cli.orchestrator.admin_token, use=True)
     cli.ok("create", "hello")
     cli.ok("create", "team/api")
     cli.ok("ssh-config", "--write")
@@ -89,16 +88,6 @@ def test_openssh_reads_what_was_written_where_paths_have_spaces(
     assert known["userknownhostsfile"] == str(spaced / "devbox" / "known_hosts")
     assert known["stricthostkeychecking"] == "true"
     assert known["proxycommand"].endswith("ssh --stdio --context work default/hello")
-    assert (
-        known
-        == {**known, **_ssh_g(ssh_config.own_path(), "hello.default.devbox")}
-        | {
-            "host": "hello.devbox",
-            "hostname": "hello.devbox",
-            "originalhost": "hello.devbox",
-        }
-        or known["proxycommand"]
-    )
     assert "team/api" in _ssh_g(ssh_config.own_path(), "api.team.devbox")["proxycommand"]
     assert "proxycommand" not in _ssh_g(ssh_config.own_path(), "api.devbox")
 
