@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from devbox.edge.layout import Layout
 from devbox.edge.logs import log_json
 from node_agent.shim.server import run
+
+_NICENESS = -10
 
 
 def main() -> None:
@@ -19,6 +22,8 @@ def main() -> None:
     parser.add_argument("--die-at", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     log_json("commit-shim")
+    with contextlib.suppress(OSError):  # calls must be answered while savers use every core
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     asyncio.run(_main(Layout(data=given.data, run=given.run), given.die_at))
 
 

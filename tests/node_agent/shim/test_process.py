@@ -42,7 +42,7 @@ class Shims:
 
 
 async def answers(runtime: Cri) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while True:
             with suppress(DevboxError):
                 await runtime.version()
@@ -105,7 +105,7 @@ async def closed_or_right(node: Node, pod: Pod, step: str) -> None:
 
 async def create_again(node: Node, pod: Pod) -> None:
     """As a pod driver does: until it works."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             with suppress(Unavailable):
                 await node.create(pod)
@@ -140,7 +140,7 @@ async def test_a_half_made_box_is_cleared_away(shims: Shims) -> None:
     with pytest.raises(Unavailable):
         await node.create(pod)
     await shims.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await node.runtime.containers(sandbox_id=pod.sandbox_id):
             await asyncio.sleep(0.05)
     await node.create(pod)
@@ -157,7 +157,7 @@ async def test_containerd_is_killed_and_comes_back(shims: Shims) -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable):
             await node.runtime.status()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
     record = node.know(uid, generation=2)
     with pytest.raises(Unavailable):
         await node.runtime.create_container("x", container_config(), pod.sandbox)
@@ -183,7 +183,7 @@ async def test_a_box_that_ends_while_no_shim_runs_is_saved(shims: Shims) -> None
     await direct.close()
     assert node.journal.open_saves(uid) == []
     await shims.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not node.journal.open_saves(uid):
             await asyncio.sleep(0.02)
     assert node.journal.open_saves(uid)[0].save.reason is SaveReason.CRASHED

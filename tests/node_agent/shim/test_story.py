@@ -108,7 +108,7 @@ async def test_crash_wants_a_save(node: Node) -> None:
     pod = await node.box(uid)
     info = (await node.runtime.container_status(pod.container_id, verbose=True)).info["info"]
     os.kill(json.loads(info)["pid"], signal.SIGKILL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not node.journal.open_saves(uid):
             await asyncio.sleep(0.02)
     assert node.journal.open_saves(uid)[0].save.reason is SaveReason.CRASHED
@@ -193,7 +193,7 @@ async def test_removal_behind_the_shims_back_keeps_the_files(node: Node) -> None
     node.server.ctr("tasks", "kill", "--signal", "9", pod.container_id)
     node.server.ctr("tasks", "rm", "--force", pod.container_id, check=False)
     node.server.ctr("containers", "rm", pod.container_id)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await node.runtime.containers(sandbox_id=pod.sandbox_id))[0].state != EXITED:
             await asyncio.sleep(0.02)
     await node.end(pod)
@@ -237,7 +237,7 @@ async def test_stats_tell_the_uppers_size(node: Node) -> None:
     upper = node.journal.upper(uid)
     assert upper is not None
     node.journal.put_upper(msgspec.structs.replace(upper, bytes=123_456_789))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not (found := await stats_of(node, pod)):
             await asyncio.sleep(0.1)
     assert found == [123_456_789]
@@ -273,7 +273,7 @@ async def test_images_are_pinned_while_an_upper_stands_on_them(node: Node) -> No
     image = msgspec.structs.replace(record.image, digest=digest)
     node.boxes.records[record.pod_uid] = msgspec.structs.replace(record, image=image)
     await node.create(await node.sandbox(record.pod_uid, project=uid))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await containerd.image(BUSYBOX_IMAGE)).labels.get(PINNED_LABEL) != "pinned":
             await asyncio.sleep(0.01)
     assert PINNED_LABEL not in (await containerd.image(PAUSE_IMAGE)).labels
