@@ -26,6 +26,8 @@ from devbox.edge.links import (
     listen,
 )
 from devbox.model.grants import Grant, Scope
+from devbox.wire.websocket import BINARY, apply_mask, pack_header, parse_header
+from gateway.tunnel.splice import Pipes, SplicedLink
 
 _BLOCK = 1 << 20
 
@@ -89,28 +91,65 @@ def source(port: str, direction: str, size: str) -> None:
         ready(seconds=time.perf_counter() - begun)
 
 
-def relay(target: str) -> None:
-    """Stands for a gateway after the upgrade: splices both directions."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    ready(port=listener.getsockname()[1])
-    while True:
-        near, _ = listener.accept()
-        far = socket.create_connection(("127.0.0.1", int(target)))
-        for one, other in ((near, far), (far, near)):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=_splice, args=(one, other), daemon=True).start()
+def ws_source(port: str, direction: str, size: str) -> None:
+    """As `source`, through a websocket server that stands before the sink (websockify)."""
+    total = int(size)
+    with socket.create_connection(("127.0.0.1", int(port))) as sock:
+        _upgrade(sock)
+        begun = time.perf_counter()
+        _send(sock, direction.encode() + total.to_bytes(8, "big"))
+        if direction == "u":
+            block = os.urandom(_BLOCK >> 2)
+            for _ in range(total // len(block)):
+                _send(sock, block)
+            total = 1
+        _receive(sock, total)
+        ready(seconds=time.perf_counter() - begun)
 
 
-def _splice(one: socket.socket, other: socket.socket) -> None:
-    out, into = os.pipe()
-    with contextlib.suppress(OSError):
-        while count := os.splice(one.fileno(), into, _BLOCK):
-            while count:
-                count -= os.splice(out, other.fileno(), count)
-    with contextlib.suppress(OSError):
-        other.shutdown(socket.SHUT_WR)
-    os.close(out)
-    os.close(into)
+def _upgrade(sock: socket.socket) -> None:
+    sock.sendall(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: binary\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += sock.recv(1)
+
+
+def _send(sock: socket.socket, data: bytes) -> None:
+    key = os.urandom(4)
+    sock.sendall(pack_header(BINARY, len(data), key) + apply_mask(data, key))
+
+
+def _receive(sock: socket.socket, total: int) -> None:
+    """Read messages until `total` bytes of payload came."""
+    buffer = bytearray(_BLOCK)
+    while total > 0:
+        head = bytearray(sock.recv(2, socket.MSG_WAITALL))
+        head += sock.recv({126: 2, 127: 8}.get(head[1], 0), socket.MSG_WAITALL)
+        parsed = parse_header(memoryview(head), masked=False)
+        assert parsed is not None
+        total -= parsed.length
+        left = parsed.length
+        while left:
+            left -= sock.recv_into(buffer, min(left, _BLOCK))
+
+
+async def _relay(target: int) -> None:
+    loop = asyncio.get_running_loop()
+    pipes = Pipes()
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        listener.setblocking(False)
+        ready(port=listener.getsockname()[1])
+        while True:
+            near, _ = await loop.sock_accept(listener)
+            far = socket.create_connection(("127.0.0.1", target))
+            for side in (near, far):
+                side.setblocking(False)
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            SplicedLink(near, far, pipes).start(lambda: None)
 
 
 async def _tcp(stream: Stream) -> None:
@@ -150,18 +189,23 @@ async def _client(url: str, port: str) -> None:
         await asyncio.Event().wait()
 
 
-async def _memory_client(url: str, direction: str, size: str) -> None:
+async def _memory_client(url: str, direction: str, size: str, lane: str) -> None:
     total, block = int(size), bytes(_BLOCK >> 2)
     async with connect(url) as session:
         begun = time.perf_counter()
         params = {"direction": direction, "size": total}
-        stream = await session.open("memory", params, Lane.BULK)
+        stream = await session.open("memory", params, Lane(lane))
         if direction == "u":
             for _ in range(total // len(block)):
                 await stream.write(block)
         while await stream.read():
             pass
         ready(seconds=time.perf_counter() - begun)
+
+
+def relay(target: str) -> None:
+    """The gateway's own relay, as after an upgrade."""
+    uvloop.run(_relay(int(target)))
 
 
 def agent() -> None:
@@ -174,12 +218,12 @@ def client(url: str, port: str) -> None:
     uvloop.run(_client(url, port))
 
 
-def memory(url: str, direction: str, size: str) -> None:
+def memory(url: str, direction: str, size: str, lane: str) -> None:
     """A stream from memory to memory, without forwarded ports."""
-    uvloop.run(_memory_client(url, direction, size))
+    uvloop.run(_memory_client(url, direction, size, lane))
 
 
 if __name__ == "__main__":
-    {one.__name__: one for one in (sink, source, relay, agent, client, memory)}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    {one.__name__: one for one in (sink, source, ws_source, relay, agent, client, memory)}[
+        sys.argv[1]
+    ](*sys.argv[2:])
