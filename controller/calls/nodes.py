@@ -20,6 +20,7 @@ from devbox.model.saves import SaveStep
 _LOOK_S = 5.0
 """How often the disk is looked at while a node waits for orders."""
 _LOW_DISK = 0.1
+_SETTLED = frozenset({SaveStep.RECORDED, SaveStep.DROPPED})
 _ALIVE = frozenset({BoxStep.UP, BoxStep.SERVING, BoxStep.SILENT})
 
 
@@ -158,8 +159,9 @@ def _is_idle(row: ProjectRow, upper: n.UpperReport) -> bool:
 
 
 def _holds(db: sqlite3.Connection, upper: n.UpperReport) -> bool:
-    """Whether the newest save is recorded and none is under way."""
-    newest = next(iter(saves.of_project(db, upper.project_uid)), None)
-    if newest is None or newest.step is not SaveStep.RECORDED:
-        return False
-    return newest.generation >= upper.generation
+    """Whether a save is recorded and none is under way; the node knows if the upper changed since.
+
+    Generations are not compared: a box that changes nothing makes no save.
+    """
+    steps = {save.step for save in saves.of_project(db, upper.project_uid)}
+    return SaveStep.RECORDED in steps and steps <= _SETTLED

@@ -155,9 +155,12 @@ class Ordered:
         self._reporting.runtime(built)
 
     async def _collect(self, uid: str) -> None:
-        """Give the disk of an upper back; only what is recorded, and only while nobody uses it."""
+        """Give the disk of an upper back; only what is recorded, and only while nobody uses it.
+
+        The last recorded save may be of an older box: boxes that changed nothing make no save.
+        """
         upper, last = self._journal.upper(uid), self._journal.last_recorded(uid)
-        if upper is None or upper.dirty or last is None or last.save.generation < upper.generation:
+        if upper is None or upper.dirty or last is None:
             return
         if self._journal.open_saves(uid) or self._journal.boxes_of_project(uid):
             return
