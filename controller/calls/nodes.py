@@ -62,6 +62,7 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
             project=row.name,
             generation=box.generation,
             image=box.image,
+            needs_upper=box.needs_upper,
             start=start,
         )
 

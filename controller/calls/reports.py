@@ -57,7 +57,13 @@ def _uppers(turn: Turn, node: str, uppers: tuple[UpperReport, ...]) -> None:
 def _upper(node: str, report: UpperReport | None) -> Upper | None:
     if report is None:
         return None
-    return Upper(node=node, generation=report.generation, image=report.image, bytes=report.bytes)
+    return Upper(
+        node=node,
+        generation=report.generation,
+        image=report.image,
+        bytes=report.bytes,
+        seen=True,
+    )
 
 
 def _save(turn: Turn, news: Save, image: Image | None) -> None:

@@ -36,6 +36,8 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     pod_uid: str
     generation: int
     image: Image
+    needs_upper: bool = False
+    """The node reported the upper that it is to start with."""
     step: BoxStep
     ip: str = ""
     up_at: float = 0.0
@@ -51,6 +53,8 @@ class Upper(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     image: Image
     bytes: int = 0
+    seen: bool = False
+    """The node reported it; else it is only known that a box was to begin it."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,6 +127,7 @@ def _start(subject: Subject, state: State, image: Image, fresh: bool) -> Outcome
         pod_uid=pod_uid(subject.uid, generation),
         generation=generation,
         image=image,
+        needs_upper=not fresh and state.upper is not None and state.upper.seen,
         step=BoxStep.STARTING,
     )
     # The node reports the upper later than a next start may need to know of it.

@@ -53,6 +53,8 @@ class BoxRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     generation: int
     image: Image
     """What the upper stands on."""
+    needs_upper: bool = False
+    """The node said that it keeps an upper: without it the box would start with too few files."""
     start: StartRecord
 
 

@@ -94,6 +94,11 @@ class Linking:
         with self._uppers.hold(uid):
             self.check_free(record)
             lower = target.overlay.lowers[0]
+            if record.needs_upper and self._journal.upper(uid) is None:
+                raise Conflict(
+                    "the project's files were given back to the registry while it was started",
+                    "Nothing is lost: the next try starts from its newest save.",
+                )
             self._uppers.open(uid, record.image, target.chain_id, lower)
             upper = self._uppers.path(uid)
             for other in others:

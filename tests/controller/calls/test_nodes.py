@@ -403,6 +403,29 @@ async def test_uppers_go_after_the_time_that_the_settings_give(tmp_path: Path) -
     await house.close()
 
 
+async def test_a_box_says_when_it_must_not_start_without_its_upper(house: House) -> None:
+    project = await running(house)
+    record = await house.nodes.box(n.BoxKey(pod_uid=await pod(house)))
+    assert not record.needs_upper, "the first box begins it"
+    upper = n.UpperReport(
+        project_uid=project.uid, generation=1, image=record.image, bytes=9, in_use=True
+    )
+    await report(house, uppers=(upper,))
+    await house.orchestrator.stop_project(KEY)
+    await until_phase(house.orchestrator, Phase.STOPPED)
+    await house.orchestrator.start_project(KEY)
+    record = await house.nodes.box(n.BoxKey(pod_uid=await pod(house)))
+    assert record.needs_upper
+    await until_phase(house.orchestrator, Phase.RUNNING)
+    await pushed(house, await ask(house), 1)
+    await house.orchestrator.stop_project(KEY)
+    await until_phase(house.orchestrator, Phase.STOPPED)
+    await report(house, uppers=())
+    await house.orchestrator.start_project(KEY)
+    record = await house.nodes.box(n.BoxKey(pod_uid=await pod(house)))
+    assert not record.needs_upper, "it begins anew from the save"
+
+
 async def test_what_nobody_knows_any_more_is_ignored(house: House) -> None:
     lost = n.SaveOrder(
         order_id="x",

@@ -168,6 +168,16 @@ async def test_an_old_generation_is_refused(node: Node) -> None:
         await node.create(late)
 
 
+async def test_a_box_that_needs_its_upper_does_not_get_an_empty_one(node: Node) -> None:
+    uid = project_uid()
+    record = node.know(uid)
+    node.boxes.records[record.pod_uid] = msgspec.structs.replace(record, needs_upper=True)
+    early = await node.sandbox(record.pod_uid, project=uid)
+    with pytest.raises(Conflict, match="given back"):
+        await node.create(early)
+    assert not (node.layout.uppers / uid).exists()
+
+
 async def test_another_image_chain_is_refused(node: Node) -> None:
 
     uid = project_uid()
