@@ -1,4 +1,4 @@
-"""Becomes a box's first process: `enter_root.py ROOT BUNDLE BOX UID [read-only]`.
+"""Becomes a box's first process: `enter_root.py ROOT BUNDLE BOX UID [read-only] [bind=PATH…]`.
 
 Run by `unshare --mount --pid --net --ipc --uts --fork`. Makes the mounts a container runtime would
 make, pivots into ROOT and executes devbox-init. Uses no program, because ROOT may hold none.
@@ -55,12 +55,16 @@ def _loopback() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
 
 
-def main(root: str, bundle: str, box: str, uid: int, *, read_only: bool) -> None:
+def main(root: str, bundle: str, box: str, uid: int, options: list[str]) -> None:
     """Never returns."""
     _mount("", "/", flags=_REC | _PRIVATE)
     _bind(root, root)
     for name in (".devbox", "proc", "dev", ".old"):
         os.makedirs(f"{root}/{name}", exist_ok=True)
+    for option in options:
+        if option.startswith("bind="):
+            path = option.removeprefix("bind=")
+            _bind(path, f"{root}{path}", read_only=True)
     _bind(bundle, f"{root}/.devbox", read_only=True)
     _bind(box, f"{root}/.devbox/box")
     _mount("proc", f"{root}/proc", "proc")
@@ -71,7 +75,7 @@ def main(root: str, bundle: str, box: str, uid: int, *, read_only: bool) -> None
     os.chdir("/")
     _check(_libc.umount2(b"/.old", _DETACH), "umount")
     os.rmdir("/.old")
-    if read_only:
+    if "read-only" in options:
         _mount("", "/", flags=_BIND | _REMOUNT | _RDONLY)
     os.setgroups([])
     os.setgid(uid)
@@ -81,5 +85,5 @@ def main(root: str, bundle: str, box: str, uid: int, *, read_only: bool) -> None
 
 
 if __name__ == "__main__":
-    _root, _bundle, _box, _uid, *_more = sys.argv[1:]
-    main(_root, _bundle, _box, int(_uid), read_only=bool(_more))
+    _root, _bundle, _box, _uid, *_options = sys.argv[1:]
+    main(_root, _bundle, _box, int(_uid), _options)
