@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=AGENT_PORT)
     options = parser.parse_args(arguments)
     record = msgspec.json.decode(_take(options.record_fd), type=StartRecord)
-    inherited = dict(os.environ)
+    inherited = _started_with()
     if options.plan_fd is not None:
         _give(options.plan_fd, plan(record, inherited, os.getcwd()))
     os.chdir("/")
@@ -42,6 +42,16 @@ def _take(fd: int) -> bytes:
         pieces.append(piece)
     os.close(fd)
     return b"".join(pieces)
+
+
+def _started_with() -> dict[str, str]:
+    """The environment from init. Python adds to `os.environ` what suits itself (PEP 538)."""
+    try:
+        with open("/proc/self/environ", encoding="utf-8", errors="surrogateescape") as file:
+            entries = file.read().split("\0")
+    except OSError:
+        return dict(os.environ)
+    return dict(entry.partition("=")[::2] for entry in entries if "=" in entry)
 
 
 def _give(fd: int, answer: bytes) -> None:

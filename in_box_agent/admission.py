@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from devbox.model.errors import Forbidden, Unauthorized, Unavailable
+from devbox.model.errors import Unauthorized, Unavailable
 from devbox.model.grants import Grant, Scope, verify
 
 NONCES = 100_000
@@ -71,15 +71,6 @@ class Admission:
             self._used.discard(heapq.heappop(self._expiries)[1])
 
 
-def check_service(service: str, scopes: Iterable[Scope]) -> None:
-    """Raises Forbidden unless one of the scopes opens the service."""
-    allowed = ALLOWED.get(service)
-    if allowed is None:
-        raise Forbidden(
-            f"this box has no service {service!r}", "Bring client and server to one version."
-        )
-    if allowed.isdisjoint(scopes):
-        raise Forbidden(
-            f"this token does not allow the service {service!r}",
-            f"It needs one of these scopes: {', '.join(sorted(allowed))}.",
-        )
+def may_open(service: str, scopes: Iterable[Scope]) -> bool:
+    """Whether one of the scopes opens the service."""
+    return not ALLOWED.get(service, frozenset()).isdisjoint(scopes)

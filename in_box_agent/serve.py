@@ -1,32 +1,133 @@
 """Everything together: the listener, who may come in, and which service a stream gets."""
 
 import asyncio
-from collections.abc import Mapping
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
+import structlog
 import uvloop
 
+from devbox.edge.links import Request, Response, SessionServer, Stream, listen
+from devbox.model.errors import BadInput, Forbidden, NotFound, Unavailable
+from devbox.model.grants import GRANT_HEADER, Grant, Scope
 from devbox.model.nodes import StartRecord
+from in_box_agent.admission import Admission, may_open
+from in_box_agent.isolation import isolate
+from in_box_agent.services.events import serve_events
+from in_box_agent.services.tcp import serve_tcp
+from in_box_agent.surroundings import BUNDLE, Surroundings, look_around
 from in_box_agent.upper import NOT_KEPT, is_kept
 
-_HEAD_BYTES = 16 << 10
+_END_S = 2.0
+
+Service = Callable[[Stream], Awaitable[None]]
+
+
+class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /revoke`."""
+
+    token_ids: tuple[str, ...]
+
+
+class Desk:
+    """Decides about requests and hands streams to services."""
+
+    def __init__(self, record: StartRecord, around: Surroundings, port: int) -> None:
+        self._record = record
+        self._around = around
+        self._admission = Admission(record.project_uid, record.grant_keys)
+        self._kept = is_kept(record.upper_nonce)
+        self._services: dict[str, Service] = {
+            "ssh": _ssh(record.host_key, around),
+            "pty": self._pty,
+            "tcp": serve_tcp,
+            "events": lambda stream: serve_events(stream, frozenset({port})),
+        }
+        self.sessions = SessionServer(self.serve, may_open=may_open)
+
+    async def serve(self, stream: Stream) -> None:
+        """One stream."""
+        service = self._services.get(stream.service)
+        if service is None:
+            raise NotFound(
+                f"this box has no service {stream.service!r}",
+                "Update devbox where the older one is: the client, or the server.",
+            )
+        await service(stream)
+
+    async def _pty(self, stream: Stream) -> None:
+        from in_box_agent.services.pty import serve_pty
+
+        await serve_pty(stream, self._around)
+
+    def verify(self, request: Request) -> Grant:
+        """The grant of a request. Raises Unavailable for a throw-away upper, Unauthorized."""
+        if not self._kept:
+            raise Unavailable(*NOT_KEPT)
+        return self._admission.admit(request.headers.get(GRANT_HEADER.lower(), ""), time.time())
+
+    async def healthz(self, request: Request) -> Response:
+        """Whether the box serves."""
+        del request
+        if not self._kept:
+            raise Unavailable(*NOT_KEPT)
+        return Response(body=b'{"serves": true}')
+
+    async def revoke(self, request: Request) -> Response:
+        """End the sessions of tokens that are valid no more."""
+        if Scope.REVOKE not in self.verify(request).scopes:
+            raise Forbidden("this grant does not allow to revoke")
+        try:
+            body = msgspec.json.decode(request.body, type=Revoke)
+        except msgspec.MsgspecError as error:
+            raise BadInput(f"the request is malformed: {error}") from error
+        ended = await self.sessions.end_tokens(body.token_ids)
+        return Response(body=msgspec.json.encode({"ended": ended}))
+
+
+def _ssh(host_key: str, around: Surroundings) -> Service:
+    """SSH, whose library is loaded by the first one who asks: it takes memory and time."""
+    from in_box_agent.services.ssh.server import SshBox
+
+    return SshBox.make(host_key, around).serve
 
 
 def run(record: StartRecord, inherited: Mapping[str, str], host: str, port: int) -> None:
     """Serve until SIGTERM."""
-    del inherited
-    uvloop.run(_serve(record, host, port))
+    _log_to_stderr()
+    around = look_around(record, inherited)
+    isolate(f"{BUNDLE}/box")
+    os.environ["HOME"] = around.env["HOME"]  # libraries ask for it
+    uvloop.run(_serve(Desk(record, around, port), host, port))
 
 
-async def _serve(record: StartRecord, host: str, port: int) -> None:
-    kept = is_kept(record.upper_nonce)
+def _log_to_stderr() -> None:
+    """Stderr is also where the image's own command writes: say only what is wrong."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("warning"),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        status, body = ("200 OK", "ok") if kept else ("503 Service Unavailable", NOT_KEPT)
-        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        writer.write((head + body).encode())
-        writer.close()
 
-    server = await asyncio.start_server(answer, host, port, limit=_HEAD_BYTES)
-    async with server:
-        await server.serve_forever()
+async def _serve(desk: Desk, host: str, port: int) -> None:
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    routes = {("GET", "/healthz"): desk.healthz, ("POST", "/revoke"): desk.revoke}
+    listener = await listen(host, port, desk.sessions, verify=desk.verify, routes=routes)
+    await ending.wait()
+    try:
+        async with asyncio.timeout(_END_S):
+            await listener.close()
+            await desk.sessions.close()
+    except TimeoutError:
+        return

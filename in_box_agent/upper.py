@@ -10,9 +10,10 @@ import os
 from devbox.model.nodes import UPPER_NONCE_XATTR
 
 NOT_KEPT = (
-    "this box does not stand on the project's kept files, so it refuses to serve. "
-    "Nothing is lost; stop the project and start it again."
+    "this box does not stand on the project's kept files, so it refuses to serve",
+    "Nothing is lost; stop the project and start it again.",
 )
+"""Message and hint."""
 
 
 def is_kept(nonce: str, root: str = "/") -> bool:

@@ -6,9 +6,10 @@ The first line comes at once, another one whenever the set changes, within a sec
 """
 
 import asyncio
-from typing import Protocol
 
 import msgspec
+
+from devbox.edge.links import Stream
 
 _EVERY_S = 0.8
 _LISTEN = "0A"
@@ -30,16 +31,6 @@ class Ports(msgspec.Struct, frozen=True, tag="ports", tag_field="event"):
     ports: tuple[Port, ...]
 
 
-class Sink(Protocol):
-    """What is needed of a stream."""
-
-    async def read(self, limit: int) -> bytes:
-        """Some bytes; b"" at the end."""
-
-    async def write(self, data: bytes) -> None:
-        """Returns when the stream has room again."""
-
-
 def parse_ports(tables: str, hidden: frozenset[int]) -> tuple[Port, ...]:
     """The listening ports of /proc/net/tcp and tcp6 (proc(5)), without the agent's own."""
     open_to: dict[int, bool] = {}
@@ -53,7 +44,7 @@ def parse_ports(tables: str, hidden: frozenset[int]) -> tuple[Port, ...]:
     return tuple(sorted(Port(p, only) for p, only in open_to.items() if p not in hidden))
 
 
-async def serve_events(stream: Sink, hidden: frozenset[int]) -> None:
+async def serve_events(stream: Stream, hidden: frozenset[int]) -> None:
     """Tell until the client ends the stream."""
     last: tuple[Port, ...] | None = None
     while True:

@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
+from devbox.edge.links import Stream
 from devbox.model.errors import BadInput, Unavailable
 from in_box_agent.services.process import Command, Process, Window
-from in_box_agent.services.tcp import Duplex
 from in_box_agent.surroundings import Surroundings
 
 _HEADER = struct.Struct("!BI")
@@ -79,7 +79,7 @@ class _Terminal:
         self.wake.set()
 
 
-async def serve_pty(stream: Duplex, around: Surroundings) -> None:
+async def serve_pty(stream: Stream, around: Surroundings) -> None:
     """Run until the process ends or the client goes. Raises BadInput, Unavailable."""
     try:
         params = msgspec.convert(stream.params, PtyParams)
@@ -119,7 +119,7 @@ def _window(size: _Size) -> Window:
 
 
 async def _outward(
-    stream: Duplex, terminal: _Terminal, process: Process, incoming: "asyncio.Future[Any]"
+    stream: Stream, terminal: _Terminal, process: Process, incoming: "asyncio.Future[Any]"
 ) -> None:
     incoming.add_done_callback(lambda _: terminal.wake.set())
     while not (terminal.over and not terminal.waiting):
@@ -134,7 +134,7 @@ async def _outward(
     await stream.end()
 
 
-async def _inward(stream: Duplex, terminal: _Terminal, process: Process) -> None:
+async def _inward(stream: Stream, terminal: _Terminal, process: Process) -> None:
     buffer = bytearray()
     while data := await stream.read(_HIGH_BYTES):
         buffer += data

@@ -122,7 +122,11 @@ class Box:
 
     def _first_process(self) -> int:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        return int(wait_for(lambda: _text(children).split(), "init")[0])
+
+        def first() -> list[str]:
+            return ["0"] if self._process.poll() is not None else _text(children).split()
+
+        return int(wait_for(first, "init")[0])
 
     @property
     def log(self) -> str:
@@ -194,6 +198,7 @@ def running(
     """Start a box in `root`. `start` None: no start record. `kept` False: a throw-away upper."""
     with tempfile.TemporaryDirectory(prefix="box", dir="/tmp") as place:
         os.chmod(place, 0o777)
+        root.chmod(0o755)
         if start is not None:
             (Path(place) / "start.json").write_bytes(msgspec.json.encode(start))
             if kept:

@@ -7,10 +7,9 @@ from typing import Any
 
 import asyncssh
 
-from devbox.edge.tasks import Tasks
+from devbox.edge.links import Stream, StreamTransport
 from in_box_agent.services.ssh.agent_socket import AgentSocket
 from in_box_agent.services.ssh.session import Session
-from in_box_agent.services.ssh.transport import ByteStream, StreamTransport
 from in_box_agent.surroundings import Surroundings
 
 _WINDOW_BYTES = 16 << 20
@@ -64,17 +63,17 @@ class SshBox:
         )
         return cls(surroundings, options, AgentSocket(surroundings.agent_socket))
 
-    async def serve(self, stream: ByteStream) -> None:
+    async def serve(self, stream: Stream) -> None:
         """Serve one SSH connection until either side ends it."""
-        loop = asyncio.get_running_loop()
-        connection = Connection(loop, self)
-        async with Tasks("ssh") as tasks:
-            transport = StreamTransport(stream, tasks, connection)
-            connection.connection_made(transport)
-            try:
-                await transport.closed.wait()
-            finally:
-                connection.abort()
+        connection = Connection(asyncio.get_running_loop(), self)
+        # The peer is the gateway's business; SSH sees a connection from the box itself.
+        here = {"peername": ("127.0.0.1", 0), "sockname": ("127.0.0.1", 22)}
+        transport = StreamTransport(stream, connection, here)
+        try:
+            await transport.closed
+        finally:
+            transport.abort()
+            connection.connection_lost(None)
 
 
 class _Login(asyncssh.SSHServer):
@@ -134,8 +133,8 @@ class Connection(asyncssh.SSHServerConnection):
 
     def connection_lost(self, exc: Exception | None = None) -> None:
         """The stream ended."""
-        for path in self._agents:
-            self.box.agent_socket.remove(path)
+        while self._agents:
+            self.box.agent_socket.remove(self._agents.pop())
         super().connection_lost(exc)
 
     def _send_kexinit(self) -> None:
