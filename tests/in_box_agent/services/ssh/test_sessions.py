@@ -112,7 +112,7 @@ def test_a_terminal(box: Door) -> None:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 55, 0, 0))
         shell.send_signal(signal.SIGWINCH)
         os.write(ours, b"sleep 0.1; stty size\n")
-        read_until(ours, rb"\n44 55\r\n")
+        read_until(ours, rb"44 55\r\n")
         os.write(ours, b"sleep 100\n")
         read_until(ours, rb"sleep 100\r\n")
         os.write(ours, b"\x03")
@@ -157,7 +157,7 @@ def test_scp_both_ways(box: Door, tmp_path: Path, old: bool) -> None:
     (tmp_path / "up").write_bytes(data)
     scp = ["scp", "-q", "-p", *(["-O"] if old else []), "-F", str(box.config)]
     subprocess.run([*scp, tmp_path / "up", "box:copied"], check=True, timeout=30)
-    assert box.out("sha256sum /project/copied").split()[0] == hashlib.sha256(data).hexdigest()
+    assert box.out("sha256sum ~/copied").split()[0] == hashlib.sha256(data).hexdigest()
     subprocess.run([*scp, "box:copied", tmp_path / "down"], check=True, timeout=30)
     assert (tmp_path / "down").read_bytes() == data
 
@@ -188,10 +188,10 @@ rmdir d
     command = ["sftp", "-F", str(box.config), "-b", "-", "box"]
     done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done
-    assert "Remote working directory: /project\n" in done.stdout
+    assert "Remote working directory: /home/devbox\n" in done.stdout
     assert re.search(r"-rw------- +. devbox +devbox +7 .* two\n", done.stdout)
     assert (tmp_path / "back").read_text() == "content"
-    assert box.out("readlink soft; rm two soft") == "two\n"
+    assert box.out("cd; readlink soft; rm two soft") == "two\n"
 
 
 def test_rsync_both_ways(box: Door, tmp_path: Path) -> None:
