@@ -279,7 +279,9 @@ class FakeOrchestrator(o.Orchestrator):
             left = deadline - asyncio.get_running_loop().time()
             moved = self._moved
             try:
-                await asyncio.wait_for(moved.wait(), max(left, 0.0))
+                # Not wait_for: in Python 3.11 it can swallow a cancellation (gh-86296).
+                async with asyncio.timeout(max(left, 0.0)):
+                    await moved.wait()
             except TimeoutError:
                 break
         if not self._oldest <= request.revision <= self._revision:
