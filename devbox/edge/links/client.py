@@ -55,6 +55,8 @@ class SessionEvent:
 
     state: SessionState
     reason: str = ""
+    lane: Lane | None = None
+    """Whose link came or went; None when the session ended."""
 
 
 OnState = Callable[[SessionEvent], None]
@@ -178,11 +180,11 @@ class ClientSession(Session):
     async def _keep(self, lane: Lane, greeted: tuple[Conduit, Welcome] | None) -> None:
         """Use a link, and when it is lost another, until the session ends."""
         while greeted is not None:
-            self._tell(SessionState.LINKED)
+            self._tell(SessionState.LINKED, lane=lane)
             reason = await self._use(lane, *greeted)
             if self.ended.is_set():
                 break
-            self._tell(SessionState.LINKLESS, reason)
+            self._tell(SessionState.LINKLESS, reason, lane)
             greeted = await self._redial(lane)
         if self.error is not None:
             self._tell(SessionState.ENDED, str(self.error))
@@ -218,8 +220,8 @@ class ClientSession(Session):
         for task in ending:
             task.cancel()
 
-    def _tell(self, state: SessionState, reason: str = "") -> None:
-        self._options.on_state(SessionEvent(state, reason))
+    def _tell(self, state: SessionState, reason: str = "", lane: Lane | None = None) -> None:
+        self._options.on_state(SessionEvent(state, reason, lane))
 
     # -- the end
 

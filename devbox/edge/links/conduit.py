@@ -27,6 +27,7 @@ from devbox.wire.websocket import (
 )
 
 _WATER = {Lane.INTERACTIVE: 64 << 10, Lane.BULK: 1 << 20}
+_LINGER_S = 5.0
 _NORMAL_CLOSE = b"\x03\xe8"
 
 
@@ -211,17 +212,25 @@ class Conduit(asyncio.BufferedProtocol):
         if self.lost.done() or self._transport is None:
             return
         self._control(CLOSE, _NORMAL_CLOSE)
-        self._transport.close()
+        self._close_soon()
         self._lose(move.value, move)
 
     def finish(self) -> None:
         """Close once all is written, without a word of websocket's."""
-        if not self.lost.done() and self._transport is not None:
-            self._transport.close()
+        if not self.lost.done():
+            self._close_soon()
             self._lose("closed")
 
+    def _close_soon(self) -> None:
+        """Let what is written go out, but not for ever."""
+        if self._transport is not None:
+            self._transport.close()
+            asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+
     def abort(self, reason: str, move: LinkMove = LinkMove.LOST) -> None:
-        """Drop the connection at once."""
+        """Drop the connection at once. One that is closing may go on to."""
+        if self.lost.done():
+            return
         if self._transport is not None:
             self._transport.abort()
         self._lose(reason, move)

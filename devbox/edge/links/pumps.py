@@ -65,16 +65,27 @@ async def pump(stream: Stream, source: Source, sink: Sink) -> None:
     Raises the DevboxError that the stream ended with. When the local side breaks (OSError), the
     stream is closed.
     """
+    async with Tasks("pump") as tasks:
+        left = {
+            tasks.start(_outcome(source, stream), "out"),
+            tasks.start(_outcome(stream, sink), "in"),
+        }
+        while left:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for error in filter(None, (one.result() for one in done)):
+                await stream.close("the local side broke" if isinstance(error, OSError) else "")
+                if isinstance(error, DevboxError):
+                    raise error
+                return
+
+
+async def _outcome(source: Source, sink: Sink) -> Exception | None:
+    """An end that came as an error is nothing to log: it is an outcome."""
     try:
-        async with Tasks("pump") as tasks:
-            await asyncio.gather(
-                tasks.start(copy(source, stream), "out"), tasks.start(copy(stream, sink), "in")
-            )
-    except OSError:
-        await stream.close("the local side broke")
-    except DevboxError:
-        await stream.close()
-        raise
+        await copy(source, sink)
+    except (OSError, DevboxError) as error:
+        return error
+    return None
 
 
 async def pump_socket(

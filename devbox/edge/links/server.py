@@ -21,7 +21,7 @@ from devbox.model.errors import (
     Unauthorized,
     Unavailable,
 )
-from devbox.model.grants import Grant, Scope
+from devbox.model.grants import GRANT_SECONDS, Grant, Scope
 from devbox.wire.errors import LinkBroken, ProtocolError
 from devbox.wire.frames import VERSION, Frame, Hello, Kind, Welcome, decode, encode, reason_of
 from devbox.wire.states import LinkMove, SessionMove, SessionState
@@ -40,6 +40,8 @@ class ServerLimits:
 
     grace_s: float = 24 * 3600.0
     """A session without a link lives this long."""
+    empty_s: float = 600.0
+    """One that has no open stream either: long enough to fetch the last bytes."""
     sessions: int = 256
     """All sessions; to make room, those without a link go first, oldest first."""
     kept_bytes: int = 256 << 20
@@ -91,6 +93,7 @@ class SessionServer:
         self._may_open = may_open
         self._limits = limits
         self._sessions: dict[str, AgentSession] = {}
+        self._revoked: dict[str, float] = {}
         self._tasks = Tasks("sessions")
         self._sweeper: asyncio.Task[None] | None = None
         self.clock = clock
@@ -134,6 +137,8 @@ class SessionServer:
                 f"the client speaks version {hello.version} of the protocol, the box {VERSION}",
                 "Update the older one: `pip install -U devbox`, or restart the project.",
             )
+        if self._revoked.get(grant.token_id, 0.0) > self.clock():
+            raise _revoked()
         session = self._sessions.get(hello.session)
         if session is not None:
             if not session.belongs_to(hello, grant):
@@ -182,12 +187,16 @@ class SessionServer:
     # -- ends
 
     async def end_tokens(self, token_ids: Collection[str]) -> int:
-        """End the sessions of revoked tokens; answers how many."""
+        """End the sessions of revoked tokens; answers how many.
+
+        A grant that was signed before is refused for as long as it could be used.
+        """
+        now = self.clock()
+        self._revoked = {one: until for one, until in self._revoked.items() if until > now}
+        self._revoked |= dict.fromkeys(token_ids, now + 2 * GRANT_SECONDS)
         ended = [one for one in self.sessions if one.grant.token_id in token_ids]
         for session in ended:
-            session.say_goodbye(
-                Unauthorized("the token was revoked", "Ask for a new address of the project.")
-            )
+            session.say_goodbye(_revoked())
         return len(ended)
 
     def forget(self, session: AgentSession) -> None:
@@ -213,8 +222,9 @@ class SessionServer:
         away = self._linkless()
         kept = sum(one.kept_bytes for one in away)
         for session in away:
-            if now - session.left_at < self._limits.grace_s and kept <= self._limits.kept_bytes:
-                break
+            limit_s = self._limits.empty_s if session.empty else self._limits.grace_s
+            if now - session.left_at < limit_s and kept <= self._limits.kept_bytes:
+                continue
             kept -= session.kept_bytes
             session.finish(Unavailable("the client stayed away too long"), SessionMove.GIVE_UP)
 
@@ -225,11 +235,16 @@ class SessionServer:
 
     async def close(self) -> None:
         """End all sessions and wait for their services. For a box that goes down for good."""
-        for session in self.sessions:
+        ending = self.sessions
+        for session in ending:
             session.say_goodbye(Unavailable("the box is going down", "Its files are kept."))
-        for session in self.sessions:
+        for session in ending:
             await session.tasks.close()
         await self._tasks.close()
+
+
+def _revoked() -> Unauthorized:
+    return Unauthorized("the token was revoked", "Ask for a new address of the project.")
 
 
 def _hash(secret: str) -> bytes:

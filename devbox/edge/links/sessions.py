@@ -52,11 +52,19 @@ class Session:
         """Memory held by replay and stream buffers."""
         return sum(driver.core.kept_bytes for driver in self.lanes.values())
 
+    @property
+    def empty(self) -> bool:
+        """Whether no stream is open."""
+        return not any(driver.core.streams for driver in self.lanes.values())
+
     # -- links
 
     async def use(self, link: Conduit, lane: Lane, peer_received: int) -> str:
         """Run a greeted link until it is lost; answers why. A newer one takes over."""
         driver = self.lanes[lane]
+        if self.ended.is_set():
+            link.abort("the session has ended")
+            return link.lost.result()
         if driver.link is not None:
             driver.link.abort("a newer link took over", LinkMove.TAKEN_OVER)
         link.tune(lane)

@@ -9,7 +9,7 @@ from devbox.edge.links import Lane, ServerLimits, SessionState, Stream
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.dial import Target, dial
 from devbox.edge.links.network import Verdict
-from devbox.model.errors import Conflict, Unavailable
+from devbox.model.errors import Conflict, Unauthorized, Unavailable
 from devbox.wire.errors import LinkBroken
 from devbox.wire.frames import Frame, Hello, Kind, Open, Reason, Welcome, decode, encode
 from tests.support.links import Pair, pair
@@ -32,6 +32,11 @@ async def until(state: SessionState, agent: Pair) -> str:
     while not (told := [event for event in agent.events if event.state is state]):
         await asyncio.sleep(0.005)
     return told[0].reason
+
+
+async def read_all(stream: Stream) -> None:
+    while await stream.read():
+        pass
 
 
 async def echoed(stream: Stream, data: bytes) -> bool:
@@ -184,6 +189,21 @@ async def test_grace_and_memory_of_sessions_that_are_away() -> None:
         assert agent.server.sessions == []
 
 
+async def test_a_session_that_is_away_with_nothing_open() -> None:
+    clock = Clock()
+    async with pair(clock=clock) as agent:
+        link, _ = await greet(agent, hello())
+        link.abort("test")
+        while agent.server.sessions[0].state is SessionState.LINKED:
+            await asyncio.sleep(0.005)
+        clock.now += 599.0
+        agent.server._sweep()
+        assert len(agent.server.sessions) == 1
+        clock.now += 1.0
+        agent.server._sweep()
+        assert agent.server.sessions == []
+
+
 async def _leave(agent: Pair, size: int) -> None:
     """A client that opens a stream and goes away without GOODBYE."""
     link, _ = await greet(agent, hello(session=str(size)))
@@ -272,3 +292,49 @@ async def test_streams_opened_by_the_hundred() -> None:
             await stream.close()
         with pytest.raises(Unavailable, match="closed"):
             await streams[0].write(b"x")
+
+
+async def test_a_grant_signed_before_its_token_was_revoked() -> None:
+    clock = Clock()
+    async with pair(clock=clock) as agent:
+        await agent.server.end_tokens({"t1"})
+        assert "revoked" in await refused(agent, hello())
+        clock.now += 61.0
+        link, frame = await greet(agent, hello())
+        assert frame.kind == Kind.WELCOME
+        link.abort("test")
+
+
+async def test_the_agent_going_down_says_so_and_ends_services() -> None:
+    cancelled = asyncio.Event()
+
+    async def service(stream: Stream) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async with pair(service) as agent, agent.client() as session:
+        stream = await session.open("x")
+        while not agent.server.sessions[0].lanes[Lane.INTERACTIVE].core.streams:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0)
+        await agent.server.close()
+        assert cancelled.is_set()
+        with pytest.raises(Unavailable, match="going down"):
+            await stream.read()
+
+
+async def test_goodbye_arrives_behind_much_data() -> None:
+    async def flood(stream: Stream) -> None:
+        while True:
+            await stream.write(bytes(100_000))
+
+    async with pair(flood) as agent, agent.client() as session:
+        stream = await session.open("x", lane=Lane.BULK)
+        await stream.read()
+        await asyncio.sleep(0.05)
+        await agent.server.end_tokens({"t1"})
+        with pytest.raises(Unauthorized, match="revoked"):
+            await read_all(stream)
+        assert agent.relay.accepted == 2
