@@ -39,8 +39,8 @@ def parts(layout: Layout, settings: ServerSettings) -> tuple[Part, ...]:
             lambda: answers_unix(layout.containerd_socket),
             {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
         ),
-        ours("controller", "controller", lambda: answers_unix(layout.orchestrator_socket)),
         ours("shim", "node_agent.shim", lambda: answers_unix(layout.cri_socket)),
+        ours("controller", "controller", lambda: answers_unix(layout.orchestrator_socket)),
         ours("node_agent", "node_agent", lambda: takes_datagrams(layout.kick_socket)),
         ours(
             "gateway",
