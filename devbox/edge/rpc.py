@@ -21,6 +21,7 @@ from devbox.model import errors
 
 _log = structlog.get_logger()
 _LIMIT_BYTES = 8 << 20
+_END_S = 0.3
 
 
 def methods(protocol: type) -> dict[str, tuple[type[Any], type[Any]]]:
@@ -70,7 +71,8 @@ async def serve(socket: Path, *, protocol: type, implementation: object) -> web.
     """Serve a protocol on a unix socket of mode 0600. The caller cleans the runner up."""
     app = web.Application(client_max_size=_LIMIT_BYTES)
     app.add_routes(routes(protocol, implementation))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    # Long polls are asked again by whoever hears no answer; all else is done in milliseconds.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_END_S)
     await runner.setup()
     socket.unlink(missing_ok=True)
     site = web.UnixSite(runner, str(socket))
