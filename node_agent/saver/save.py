@@ -29,6 +29,7 @@ from node_agent.saver.copying import Copied, CopyJob, copy_tree, whole
 from node_agent.saver.index import Index, IndexHead, SavedLayer
 from node_agent.saver.layer import Target, Told
 from node_agent.saver.live import Box, LiveCopy
+from node_agent.saver.merging import CannotMerge, Merge
 from node_agent.saver.orders import SavedImage, UpperSave
 from node_agent.saver.rules import Rules
 from node_agent.saver.tree import NeedFull
@@ -36,7 +37,10 @@ from node_agent.saver.tree import NeedFull
 SPARSE = "dev.devbox.sparse"
 """Annotation of a manifest: JSON list of [path, size] of files with large holes."""
 CREATED_BY = "devbox save"
+MOST_LAYERS = 16
+"""Above the runtime."""
 MOST_OWN_LAYERS = 12
+_LEAST_TO_MERGE = 2
 MOST_TO_LIVE = 1.3
 """Bytes of files in our layers, to those of the upper."""
 DEAD_FROM_BYTES = 1 << 20
@@ -68,6 +72,7 @@ class SaveWork:
         since, copied = await self._write(await self._usable(indexes.load(self._index)))
         state = combine(order, base, since, copied)
         await self._gather(state.head.below)
+        state = await self._shorten(state, runtime_layers(base))
         made = assemble(base, state.head)
         await self._push(made)
         state = msgspec.structs.replace(
@@ -133,6 +138,21 @@ class SaveWork:
         source = Place(self._registry, self._order.base.repository)
         target = Place(self._registry, self._order.repository)
         await asyncio.gather(*(copy_blob(source, layer.descriptor, target) for layer in below))
+
+    async def _shorten(self, state: Index, runtime: int) -> Index:
+        """Merge the saved layers below ours, which no upper can write anew, when they are many."""
+        head = state.head
+        saved = head.below[runtime:]
+        if len(saved) < _LEAST_TO_MERGE or len(saved) + len(head.own) <= MOST_LAYERS:
+            return state
+        found = [layer.descriptor for layer in saved]
+        try:
+            merge = Merge(self._registry, self._order.repository, found)
+            merged = await merge.run(self._told(state))
+        except CannotMerge:
+            return state
+        below = (*head.below[:runtime], *((merged,) if merged else ()))
+        return msgspec.structs.replace(state, head=msgspec.structs.replace(head, below=below))
 
     async def _push(self, made: MadeImage) -> None:
         order = self._order

@@ -38,15 +38,20 @@ def apply(root: Path, todo: list[Change]) -> None:
             continue
 
 
+def _unhurt(path: str, flags: int) -> int:
+    """A FIFO without a reader must not make us wait."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _write(path: bytes, _: bytes, number: int) -> None:
     if number % 3 == 0:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
+    with open(path, "wb", opener=_unhurt) as file:
         file.write(b"%d\n" % number * (number % 2000))
 
 
 def _append(path: bytes, _: bytes, number: int) -> None:
-    with open(path, "r+b") as file:
+    with open(path, "r+b", opener=_unhurt) as file:
         file.seek(0, os.SEEK_END)
         file.write(b"%d" % number)
 
@@ -54,7 +59,7 @@ def _append(path: bytes, _: bytes, number: int) -> None:
 def _rewrite(path: bytes, _: bytes, number: int) -> None:
     """Other bytes, same size and time."""
     before = os.stat(path)
-    with open(path, "r+b") as file:
+    with open(path, "r+b", opener=_unhurt) as file:
         file.write(bytes([number % 256]) * min(before.st_size, 1 << 16))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
@@ -71,7 +76,7 @@ def _time(path: bytes, _: bytes, number: int) -> None:
 
 
 def _sparse(path: bytes, _: bytes, number: int) -> None:
-    with open(path, "wb") as file:
+    with open(path, "wb", opener=_unhurt) as file:
         file.seek(number % (4 << 20))
         file.write(b"end")
         file.truncate(number % (6 << 20) + 1)

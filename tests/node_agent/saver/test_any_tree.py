@@ -11,6 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devbox.edge.registry import Registry
+from devbox.edge.registry.documents import CONFIG, MANIFEST
+from devbox.edge.registry.images import NewLayer, append, model_image
+from devbox.model.projects import Image
+from node_agent.saver.merging import Merge
 from tests.node_agent.saver.saves import order, save
 from tests.support.changes import Change, apply, changes
 from tests.support.overlays import overlay
@@ -27,7 +31,7 @@ _SLOW = {
 histories = st.tuples(changes, st.lists(changes, min_size=1, max_size=4))
 
 
-@settings(max_examples=8, **_SLOW)  # type: ignore[arg-type]
+@settings(max_examples=5, **_SLOW)  # type: ignore[arg-type]
 @given(history=histories)
 async def test_increments_equal_what_the_box_sees(
     server: RegistryServer, history: tuple[list[Change], list[list[Change]]]
@@ -65,6 +69,9 @@ async def tell(server: RegistryServer, base: list[Change], rounds: list[list[Cha
                 assert differences(facts(box.merged), facts(unpacked)) == []
             assert saved is not None
             check_names(await layers(registry, saved.image))
+            merged = await merge_all(registry, image, saved.image)
+            unpacked = await unpack_with_umoci(registry, merged, directory / "merged")
+            assert differences(facts(box.merged), facts(unpacked)) == []
             again = await save(registry, order(box.upper, image, directory / "index", "any"))
             assert not again.changed
             full = await save(
@@ -72,6 +79,26 @@ async def tell(server: RegistryServer, base: list[Change], rounds: list[list[Cha
             )
             unpacked = await unpack_with_umoci(registry, full.image, directory / "full")
             assert differences(facts(box.merged), facts(unpacked)) == []
+
+
+async def merge_all(registry: Registry, base: Image, saved: Image) -> Image:
+    """The same image with all that its saves made in one layer."""
+    _, document = await registry.image(saved.repository, saved.digest)
+    _, below = await registry.image(base.repository, base.digest)
+    found = document.manifest.layers[len(below.manifest.layers) :]
+
+    async def told(done: int) -> None:
+        assert done >= 0
+
+    merged = await Merge(registry, saved.repository, found).run(told)
+    assert merged is not None
+    new = NewLayer(descriptor=merged.descriptor, diff_id=merged.diff_id, created_by="merge")
+    made = append(below, [new])
+    await registry.put_blob(saved.repository, made.config, CONFIG)
+    await registry.put_manifest(saved.repository, made.manifest, MANIFEST)
+    image = model_image(saved.repository, made.digest, made.document)
+    check_names(await layers(registry, image))
+    return image
 
 
 def check_names(tars: list[bytes]) -> None:

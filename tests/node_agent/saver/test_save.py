@@ -10,7 +10,7 @@ from devbox.edge.registry import Registry
 from devbox.model.errors import Conflict
 from node_agent.saver.orders import SavedImage
 from tests.node_agent.saver.saves import order, save
-from tests.support.overlays import Overlay
+from tests.support.overlays import Overlay, overlay
 from tests.support.saved_images import layers, push_base, unpack_with_umoci
 from tests.support.trees import differences, facts
 
@@ -261,6 +261,37 @@ async def test_many_saves_end_with_few_layers(story: Story) -> None:
         await story.save()
     assert story.saves[-1].layers <= 12
     await story.check()
+
+
+async def test_a_long_chain_of_saves_without_their_upper_is_merged(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node_agent.saver.save.MOST_LAYERS", 4)
+    await story.begin()
+    fill(story.box.merged)
+    for number in range(4):
+        (story.box.merged / f"file-{number}").write_text(str(number))
+        (story.box.merged / f"file-{number - 1}").unlink(missing_ok=True)
+        await story.save()
+    _dir_to_file_and_back(story.box.merged)
+    saved = await story.save()
+    root = await unpack_with_umoci(story.registry, saved.image, story.directory / "restored")
+    with overlay(story.directory / "second") as box:
+        box.base.rmdir()
+        root.rename(box.base)
+        box.mount()
+        times = box.base.stat()
+        (box.merged / "tree" / "fresh").unlink()
+        (box.merged / "after").write_text("the restore")
+        os.utime(box.merged, ns=(times.st_atime_ns, times.st_mtime_ns))
+        second = Story(box, story.registry, story.directory / "second", story.uid)
+        second.base = saved.image
+        again = await second.save()
+        assert again.layers == 2
+        await second.check()
+        (box.merged / "after").write_text("more")
+        assert (await second.save()).layers == 3
+        await second.check()
 
 
 async def test_a_lost_or_damaged_index_makes_a_full_layer(story: Story) -> None:
