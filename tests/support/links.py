@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,8 +44,9 @@ def claimed_grant(request: Request) -> Grant:
 class Relay:
     """A TCP relay in front of `port`, standing for the gateway: its connections can be cut."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
+        self._tls = tls
         self._tasks = Tasks("relay")
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -58,7 +60,7 @@ class Relay:
         """Accept bytes but pass none: a dead peer whose sockets live."""
 
     async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> int:
@@ -149,11 +151,12 @@ async def pair(
     may_open: Callable[[str, tuple[Scope, ...]], bool] = lambda service, scopes: True,
     limits: ServerLimits | None = None,
     clock: Clock = boot_clock,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Pair]:
     """Everything closed afterwards."""
     server = SessionServer(handler, may_open=may_open, limits=limits or ServerLimits(), clock=clock)
     listener = await listen("127.0.0.1", 0, server, verify=claimed_grant)
-    relay = Relay(listener.port)
+    relay = Relay(listener.port, tls)
     await relay.start()
     try:
         yield Pair(server, listener, relay)

@@ -107,3 +107,39 @@ async def test_a_service_that_fails_says_so() -> None:
         with pytest.raises(DevboxError) as caught:
             await read_all(stream)
         assert (type(caught.value), caught.value.hint) == (Conflict, "Turn back.")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_a_gibibyte_on_two_lanes_under_a_thousand_cuts() -> None:
+    size, block = 1 << 30, os.urandom(1 << 20)
+    async with pair() as agent, agent.client() as session:
+        bulk = await session.open("echo", lane=Lane.BULK)
+        keys = await session.open("echo")
+
+        async def send() -> None:
+            for _ in range(size // len(block)):
+                agent.relay.budget = int.from_bytes(os.urandom(3), "big") // 8 + 1
+                await bulk.write(block)
+            await bulk.end()
+
+        async def receive() -> int:
+            got, at = 0, 0
+            while data := await bulk.read():
+                assert data == (block[at:] + block)[: len(data)]
+                got, at = got + len(data), (at + len(data)) % len(block)
+            return got
+
+        async def type_keys() -> None:
+            while not bulk_done.is_set():
+                await keys.write(b"k")
+                assert await keys.read() == b"k"
+                await asyncio.sleep(0.01)
+
+        bulk_done = asyncio.Event()
+        typing = asyncio.gather(type_keys())
+        _, got = await asyncio.gather(send(), receive())
+        bulk_done.set()
+        await typing
+        assert got == size
+        assert agent.relay.accepted > 500
