@@ -1,17 +1,23 @@
 """Relays gRPC calls as raw bytes, whatever their service, method or message.
 
-On the wire a unary call is a stream of one message, so every method is relayed as a stream both
-ways. Knows nothing of CRI.
+On the wire a unary call is a stream of one message, so every method is taken as a stream both
+ways. A request that is one message and an end goes on as one, in one batch: grpcio overwrites the
+status of a call whose peer answers before a stream of requests is written. Knows nothing of CRI.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from devbox.edge.tasks import Tasks
+
 _HOP_HEADERS = ("user-agent", "te", "content-type", "host", ":")
 _NEVER_S = 365 * 86400.0
+_END_S = 0.05
+"""A client that sends one message sends the end with it. One that is silent for longer streams."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -55,7 +61,11 @@ class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._channel = channel
         self._interceptors: Mapping[str, Interceptor] = {}
         self._rewriters: Mapping[str, Rewriter] = {}
-        self._streams: dict[str, Any] = {}
+        self._tasks = Tasks("relay")
+
+    async def close(self) -> None:
+        """End what still waits for requests."""
+        await self._tasks.close()
 
     def intercept(
         self, interceptors: Mapping[str, Interceptor], rewriters: Mapping[str, Rewriter]
@@ -88,10 +98,7 @@ class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         rewrite = self._rewriters.get(method)
 
         async def handle(requests: AsyncIterator[bytes], context: Context) -> None:
-            incoming = Incoming(method, context)
-            call = self.stub(method)(
-                requests, timeout=incoming.timeout_s, metadata=incoming.metadata
-            )
+            call = await self._call(requests, Incoming(method, context))
             try:
                 await _answers(call, context, rewrite)
             except grpc.aio.AioRpcError as error:
@@ -101,18 +108,48 @@ class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
         return handle
 
-    def stub(self, method: str) -> Any:
-        """The method at the other side, bytes in and bytes out."""
-        stub = self._streams.get(method)
-        if stub is None:
-            stub = self._streams[method] = self._channel.stream_stream(method, None, None)
-        return stub
+    async def _call(self, requests: AsyncIterator[bytes], incoming: Incoming) -> Any:
+        """The call at the other side, begun."""
+        more: dict[str, Any] = {"timeout": incoming.timeout_s, "metadata": incoming.metadata}
+        first = await _next(requests)
+        if first is None:
+            streaming: Any = self._channel.stream_stream(incoming.method, None, None)
+            return streaming(_none(), **more)
+        second = self._tasks.start(_next(requests), incoming.method)
+        await asyncio.wait([second], timeout=_END_S)
+        if second.done() and second.result() is None:
+            single: Any = self._channel.unary_stream(incoming.method, None, None)
+            return single(first, **more)
+        streaming = self._channel.stream_stream(incoming.method, None, None)
+        return streaming(_joined(first, second, requests), **more)
 
     async def unary(self, request: bytes, incoming: Incoming, timeout_s: float | None) -> bytes:
         """Call the other side once. Raises grpc.aio.AioRpcError."""
         call: Any = self._channel.unary_unary(incoming.method, None, None)
         answer: bytes = await call(request, timeout=timeout_s, metadata=incoming.metadata)
         return answer
+
+
+async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
+    """The next message; None at the end."""
+    async for message in requests:
+        return message
+    return None
+
+
+async def _none() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+async def _joined(
+    first: bytes, second: asyncio.Task[bytes | None], rest: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    yield first
+    message = await second
+    while message is not None:
+        yield message
+        message = await _next(rest)
 
 
 async def _answers(call: Any, context: Context, rewrite: Rewriter | None) -> None:

@@ -25,6 +25,7 @@ from node_agent.upper import Uppers
 
 _log = structlog.get_logger()
 _STOP_S = 3.0
+_SWEEP_S = 5.0
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -61,21 +62,29 @@ async def serving(layout: Layout, *, fault: Fault = lambda _: None) -> AsyncIter
         )
         relay.intercept(boxes.interceptors(), boxes.rewriters())
         server = grpc.aio.server(handlers=[relay], options=_OPTIONS)
+        await _sweep(containerd, runtime, journal, layout)
         _listen(server, layout.cri_socket)
         await server.start()
         tasks.start(ending.watch(), "watch")
         tasks.start(ending.look(), "look")
-        tasks.start(sweep(containerd, runtime, journal, layout), "sweep")
         tasks.start(boxes.keep_pinned(), "pins")
         _log.info("serving", socket=str(layout.cri_socket))
         try:
             yield tasks
         finally:
             await server.stop(_STOP_S)
+            await relay.close()
     for client in (orders, containerd, runtime):
         await client.close()
     await channel.close(None)
     journal.close()
+
+
+async def _sweep(containerd: Containerd, runtime: Cri, journal: Journal, layout: Layout) -> None:
+    """Before anybody can call: a box that is being made looks half-made."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SWEEP_S):
+            await sweep(containerd, runtime, journal, layout)
 
 
 def _listen(server: grpc.aio.Server, path: Path) -> None:

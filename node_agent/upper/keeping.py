@@ -169,23 +169,6 @@ def copy_attributes(source: Path, target: Path) -> None:
     os.utime(target, ns=(known.st_atime_ns, known.st_mtime_ns))
 
 
-def disk_bytes(path: Path) -> int:
-    """Bytes on disk below a directory, hard links once. Takes long on a big tree: use a thread."""
-    total, seen, todo = 0, set[tuple[int, int]](), [path]
-    while todo:
-        with contextlib.suppress(FileNotFoundError), os.scandir(todo.pop()) as entries:
-            for entry in entries:
-                known = entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(Path(entry.path))
-                elif known.st_nlink > 1:
-                    if (known.st_dev, known.st_ino) in seen:
-                        continue
-                    seen.add((known.st_dev, known.st_ino))
-                total += known.st_blocks * 512
-    return total
-
-
 def _write_durably(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)

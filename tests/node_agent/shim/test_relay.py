@@ -87,6 +87,7 @@ async def ends(directory: Path) -> AsyncIterator[tuple[grpc.aio.Channel, Far, Re
         relay = Relay(channel)
         async with served(relay, directory / "near") as near:
             yield near, far, relay
+        await relay.close()
 
 
 Ends = tuple[grpc.aio.Channel, Far, Relay]
@@ -137,6 +138,32 @@ async def test_status_details_and_trailers(ends: Ends) -> None:
     assert caught.value.code() is grpc.StatusCode.OUT_OF_RANGE
     assert caught.value.details() == "no — really"
     assert trailers(caught.value) == {"grpc-status-details-bin": DETAILS_BIN, "why": "because"}
+
+
+async def test_a_status_that_comes_before_the_request_is_read(ends: Ends) -> None:
+    near, _, _ = ends
+    call: Any = near.unary_unary("/x.Y/Fail", None, None)
+    outcomes = await asyncio.gather(
+        *(call(bytes(1 << 20)) for _ in range(50)), return_exceptions=True
+    )
+    assert {
+        outcome.code() for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)
+    } == {grpc.StatusCode.OUT_OF_RANGE}
+
+
+async def test_a_stream_without_a_request_and_a_slow_one(ends: Ends) -> None:
+    near, _, _ = ends
+    echo: Any = near.stream_stream("/x.Y/Echo", None, None)
+    empty = echo()
+    await empty.done_writing()
+    assert await empty.read() == grpc.aio.EOF  # type: ignore[attr-defined]
+    slow = echo()
+    await slow.write(b"1")
+    assert await slow.read() == b"1"
+    await slow.write(b"2")
+    assert await slow.read() == b"2"
+    await slow.done_writing()
+    assert await slow.code() is grpc.StatusCode.OK
 
 
 async def test_a_stream_that_fails_in_the_middle(ends: Ends) -> None:

@@ -12,7 +12,7 @@ from devbox.model.errors import Conflict, Unavailable
 from devbox.model.projects import Image
 from node_agent.journal import Box, Journal
 from node_agent.upper import Uppers
-from node_agent.upper.keeping import TRASH, UNDONE, disk_bytes
+from node_agent.upper.keeping import TRASH, UNDONE
 from node_agent.upper.removing import Removing
 
 IMAGE = Image(repository="runtimes/x", digest="sha256:" + "1" * 64, architecture="amd64")
@@ -143,12 +143,3 @@ async def test_what_was_left_is_deleted_after_a_start(place: Place) -> None:
     await removing.idle()
     assert sorted(path.name for path in place.layout.uppers.iterdir()) == [f"{UNDONE}young"]
     await removing.close()
-
-
-def test_bytes_on_disk_count_hard_links_once(tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "file").write_bytes(os.urandom(1 << 20))
-    once = disk_bytes(tmp_path)
-    os.link(tmp_path / "d" / "file", tmp_path / "again")
-    assert (1 << 20) <= once < (1 << 20) + 100_000
-    assert disk_bytes(tmp_path) == once
