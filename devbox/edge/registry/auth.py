@@ -3,6 +3,7 @@
 Keeps tokens in memory, per scope. A password goes only to the realm that the registry named.
 """
 
+import base64
 import re
 
 import aiohttp
@@ -28,6 +29,12 @@ class _Token(msgspec.Struct, frozen=True):
     access_token: str = ""
 
 
+def _basic(credentials: Credentials) -> str:
+    """RFC 7617."""
+    pair = f"{credentials.user}:{credentials.password}".encode()
+    return f"Basic {base64.b64encode(pair).decode()}"
+
+
 class Authorizer:
     """Answers a registry's 401 challenges."""
 
@@ -46,15 +53,11 @@ class Authorizer:
         """Get what the challenge asks for. Raises Unauthorized."""
         kind = challenge.split(" ", 1)[0].lower()
         if kind == "basic" and self._credentials is not None:
-            self._headers[scope] = self._basic(self._credentials).encode()
+            self._headers[scope] = _basic(self._credentials)
         elif kind == "bearer":
             self._headers[scope] = await self._bearer(challenge, scope, http, timeout_s)
         else:
             raise Unauthorized("the registry wants a password", "Give the registry's credentials.")
-
-    @staticmethod
-    def _basic(credentials: Credentials) -> aiohttp.BasicAuth:
-        return aiohttp.BasicAuth(credentials.user, credentials.password, "utf-8")
 
     async def _bearer(
         self, challenge: str, scope: str, http: aiohttp.ClientSession, timeout_s: float
@@ -62,11 +65,10 @@ class Authorizer:
         fields = dict(_CHALLENGE.findall(challenge))
         realm = fields.get("realm", "")
         query = {"service": fields.get("service", ""), "scope": fields.get("scope", scope)}
-        auth = self._basic(self._credentials) if self._credentials else None
         async with http.get(
             realm,
             params={key: value for key, value in query.items() if value},
-            headers={"Authorization": auth.encode()} if auth else {},
+            headers={"Authorization": _basic(self._credentials)} if self._credentials else {},
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as response:
             if not response.ok:

@@ -25,7 +25,7 @@ from devbox.model.errors import (
 )
 
 SAFE_HINT = "Nothing is lost; what was not pushed is kept and pushed when the registry is back."
-_OUT_OF_SPACE = (b'"Err":28', b"no space left", b"disk quota exceeded", b'"Err":122')
+_OUT_OF_SPACE = (b'"Err":28', b"nospaceleft", b"diskquotaexceeded", b'"Err":122')
 _ERROR_BODY_BYTES = 4096
 LOST = (TimeoutError, aiohttp.ClientError, OSError)
 """What a connection that did not answer raises."""
@@ -173,7 +173,9 @@ async def read_error(response: aiohttp.ClientResponse, ask: Ask) -> DevboxError:
 def error_of(status: int, body: bytes, ask: Ask) -> DevboxError:
     """The DevboxError of an answer that is not good."""
     what = f"the registry answered {status} to {ask.method} {ask.path.split('?')[0]}"
-    if status == NoSpace.http_status or any(mark in body for mark in _OUT_OF_SPACE):
+    if status == NoSpace.http_status or any(
+        mark in body.replace(b" ", b"") for mark in _OUT_OF_SPACE
+    ):
         return NoSpace(
             "the registry's disk is full", "Nothing is lost. Free space, then try again."
         )
