@@ -46,17 +46,16 @@ def _feed(turn: Turn, uid: str, event: e.Event) -> None:
 
 
 def _uppers(turn: Turn, node: str, uppers: tuple[UpperReport, ...]) -> None:
-    kept = {upper.project_uid: upper for upper in uppers}
-    for uid in runtimes.replace_uppers(turn.db, node, uppers):
-        _feed(turn, uid, e.UpperSeen(_upper(node, kept.get(uid))))
+    runtimes.replace_uppers(turn.db, node, uppers)
+    for upper in uppers:
+        _feed(turn, upper.project_uid, e.UpperSeen(_seen(node, upper)))
+    kept = {upper.project_uid for upper in uppers}
     for row in projects.everyone(turn.db):
         if row.state.upper and row.state.upper.node == node and row.uid not in kept:
             turn.feed(row, e.UpperSeen(None))
 
 
-def _upper(node: str, report: UpperReport | None) -> Upper | None:
-    if report is None:
-        return None
+def _seen(node: str, report: UpperReport) -> Upper:
     return Upper(
         node=node,
         generation=report.generation,

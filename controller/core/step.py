@@ -209,7 +209,8 @@ def _tick(state: State, now: float) -> State:
 def _upper_seen(subject: Subject, state: State, event: e.UpperSeen) -> State:
     if event.upper is None:
         # A report that was written before the box got its upper says nothing of it.
-        return state if state.box else replace(state, upper=None)
+        begun = state.box is not None and state.upper is not None and not state.upper.seen
+        return state if begun else replace(state, upper=None)
     known = state.upper.generation if state.upper else 0
     if event.upper.generation < known and event.upper.node != subject.node:
         return state

@@ -56,11 +56,8 @@ def delete(db: sqlite3.Connection, name: str) -> None:
     db.execute("DELETE FROM runtimes WHERE name = ?", (name,))
 
 
-def replace_uppers(
-    db: sqlite3.Connection, node: str, uppers: tuple[UpperReport, ...]
-) -> tuple[str, ...]:
-    """Store all uppers of a node; answers the uids of projects that it had or has one of."""
-    before = db.execute("SELECT project_uid FROM uppers WHERE node = ?", (node,)).fetchall()
+def replace_uppers(db: sqlite3.Connection, node: str, uppers: tuple[UpperReport, ...]) -> None:
+    """Store all uppers of a node; those of nobody's projects are left out."""
     db.execute("DELETE FROM uppers WHERE node = ?", (node,))
     for upper in uppers:
         db.execute(
@@ -68,8 +65,6 @@ def replace_uppers(
             " SELECT uid, ?, ? FROM projects WHERE uid = ?",
             (node, pack(upper), upper.project_uid),
         )
-    uids = [uid for (uid,) in before] + [upper.project_uid for upper in uppers]
-    return tuple(dict.fromkeys(uids))
 
 
 def uppers(db: sqlite3.Connection, node: str) -> tuple[UpperReport, ...]:

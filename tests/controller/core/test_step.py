@@ -111,6 +111,26 @@ def test_the_upper_goes_with_the_image_it_stands_on_whatever_was_saved_since() -
     assert source(play.state) == (image("save1"), True)
 
 
+def test_an_upper_that_was_given_back_during_a_start_is_missed_at_the_next_one() -> None:
+    play = Play()
+    play.run()
+    play.see(e.SaveRecorded(1, 1, image("save1")))
+    play.see(e.UpperSeen(Upper(node=NODE, generation=1, image=BASE, seen=True)))
+    play.want(Desired.STOPPED)
+    play.see(e.BoxGone(1))
+    play.want(Desired.RUNNING)
+    assert (play.box.image, play.box.needs_upper) == (BASE, True)
+    play.see(e.UpperSeen(None))
+    play.see(e.BoxEnded(2, "The files were given back."))
+    play.see(e.BoxGone(2))
+    play.now = play.state.retry_at
+    play.see(e.Tick())
+    assert (play.box.image, play.box.needs_upper) == (image("save1"), False)
+    # What was written before the new box began its upper says nothing of it.
+    play.see(e.UpperSeen(None))
+    assert status(play.state).upper_node == NODE
+
+
 def test_a_box_that_keeps_ending_backs_off_and_says_why() -> None:
     play = Play()
     play.run()
