@@ -194,8 +194,8 @@ async def house(
     gateway = Gateway(
         settings or ServerSettings(gateway_port=0), fake, key, bounds=bounds, agent_port=agent.port
     )
-    host, port = await gateway.start()
     try:
+        host, port = await gateway.start()
         yield House(fake, gateway, agent, host, port)
     finally:
         await gateway.close()
