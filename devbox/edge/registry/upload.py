@@ -51,13 +51,19 @@ class Upload:
             await self._flush()
 
     async def finish(self, digest: str, media_type: str) -> Descriptor:
-        """Name the blob. Raises Unavailable, NoSpace, or BadInput when the digest is wrong."""
-        await self._flush()
+        """Name the blob; one that fits a part is sent with it.
+
+        Raises Unavailable, NoSpace, or BadInput when the digest is wrong.
+        """
+        if self._sent:
+            await self._flush()
         ask = Ask(
             "PUT",
             self._location,
             self._scope,
+            headers=self._headers(),
             query={"digest": digest},
+            body=self._pieces if self._waiting else None,
             timeout=self._transport.deadlines.finish(),
         )
         try:
@@ -67,7 +73,7 @@ class Upload:
         except LOST as error:
             if not await self._exists(digest):
                 raise self._transport.unavailable(error) from error
-        return Descriptor(media_type=media_type, digest=digest, size=self._sent)
+        return Descriptor(media_type=media_type, digest=digest, size=self.size)
 
     async def _exists(self, digest: str) -> bool:
         ask = Ask("HEAD", f"/v2/{self._repository}/blobs/{digest}", self._scope)
@@ -98,11 +104,7 @@ class Upload:
         self._waiting = 0
 
     async def _patch(self, target: int) -> None:
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(self._waiting),
-            "Content-Range": f"{self._sent}-{target - 1}",
-        }
+        headers = {**self._headers(), "Content-Range": f"{self._sent}-{target - 1}"}
         ask = Ask(
             "PATCH",
             self._location,
@@ -116,6 +118,12 @@ class Upload:
                 raise error_of(response.status, await response.read(), ask)
             self._move(response.headers.get("Location", ""))
             self._sent = target
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(self._waiting),
+        }
 
     async def _pieces(self) -> AsyncIterator[Buffer]:
         for part in self._parts:

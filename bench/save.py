@@ -1,0 +1,150 @@
+"""Write and push of 40,000 small files and 300 MB poorly compressible, beside other ways to do it.
+
+python -m bench.save [--output json] [--files 40000] [--megabytes 300] [--rounds 2]
+
+The tree is the upper of a box for us, and the changed files of a working container for buildah;
+all push to the same registry. `tar | zstd | sha256sum` pushes nothing: it is the bare work.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from devbox.edge.registry import Registry
+from node_agent.saver import Saver
+from tests.node_agent.saver.saves import order
+from tests.support.registry import RegistryServer, running_registry
+from tests.support.saved_images import push_base
+
+_PIPELINE = "tar -C {tree} --format=posix --xattrs --acls -cf - . | zstd -q -1 -T0 | sha256sum"
+Times = dict[str, float]
+
+
+def make_tree(tree: Path, files: int, megabytes: int) -> None:
+    """Small text files in directories of a hundred, and large ones of random bytes."""
+    for number in range(files):
+        directory = tree / f"part-{number // 2000}" / f"dir-{number // 100}"
+        if not number % 100:
+            directory.mkdir(parents=True)
+        text = f"line of file {number}\n".encode() * 60
+        (directory / f"file-{number}.txt").write_bytes(text[: 300 + number % 900])
+    for number in range(megabytes // 10):
+        (tree / f"large-{number}").write_bytes(os.urandom(10 << 20))
+    os.sync()
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
+
+
+async def run(*command: str) -> str:
+    """Run a command; its output."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(" ".join(command))
+    return output.decode().strip()
+
+
+async def ours(server: RegistryServer, tree: Path, directory: Path, rounds: int) -> Times:
+    """A full save, and a save after one changed file of 1 KB."""
+    best: Times = {}
+    empty = directory / "empty"
+    empty.mkdir()
+    async with Registry(server.url) as registry, Saver(registry) as saver:
+        base = await push_base(registry, "runtimes/bench", empty)
+        for number in range(rounds):
+            await saver.warm()
+            await asyncio.sleep(1)
+            index = directory / f"index-{number}"
+            ordered = order(tree, base, index, f"bench-{number}")
+            _least(best, "devbox", await timed(partial(saver.save, ordered)))
+            (tree / "part-0" / "dir-0" / "file-0.txt").write_bytes(os.urandom(1024))
+            _least(best, "devbox, 1 KB changed", await timed(partial(saver.save, ordered)))
+    return best
+
+
+async def pipeline(tree: Path, rounds: int) -> Times:
+    """The bare work."""
+    best: Times = {}
+    for _ in range(rounds):
+        command = ("sh", "-c", _PIPELINE.format(tree=tree))
+        _least(best, "tar | zstd | sha256sum", await timed(partial(run, *command)))
+    return best
+
+
+async def buildah(server: RegistryServer, tree: Path, directory: Path) -> Times:
+    """Commit and push of a working container that holds the tree."""
+    storage = ("--root", str(directory / "buildah"), "--runroot", str(directory / "buildah-run"))
+    container = await run("buildah", *storage, "from", "scratch")
+    await run("buildah", *storage, "copy", "-q", container, str(tree), "/")
+
+    async def push() -> None:
+        image = f"{server.host}/bench/buildah:1"
+        await run("buildah", *storage, "commit", "-q", container, image)
+        await run("buildah", *storage, "push", "-q", "--tls-verify=false", image)
+
+    found = {"buildah commit + push": await timed(push)}
+    await run("buildah", *storage, "rm", container)
+    return found
+
+
+@contextmanager
+def place() -> Iterator[Path]:
+    """A directory that is removed, with what buildah mounted in it."""
+    directory = Path(tempfile.mkdtemp(prefix="devbox-bench-"))
+    try:
+        yield directory
+    finally:
+        for mount in (directory / "buildah" / "overlay", directory / "buildah-run"):
+            subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def measure(files: int, megabytes: int, rounds: int) -> Times:
+    """Seconds by way."""
+    with place() as directory, running_registry(directory) as server:
+        tree = directory / "tree"
+        tree.mkdir()
+        make_tree(tree, files, megabytes)
+        found = await pipeline(tree, rounds)
+        found |= await ours(server, tree, directory, rounds)
+        if shutil.which("buildah"):
+            found |= await buildah(server, tree, directory)
+    return found
+
+
+def _least(best: Times, name: str, seconds: float) -> None:
+    best[name] = min(seconds, best.get(name, seconds))
+
+
+def main() -> None:
+    """Print seconds and, beside each, how many times ours it is."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=40_000)
+    parser.add_argument("--megabytes", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--output", choices=("text", "json"), default="text")
+    given = parser.parse_args()
+    found = asyncio.run(measure(given.files, given.megabytes, given.rounds))
+    if given.output == "json":
+        print(json.dumps({name: round(seconds, 3) for name, seconds in found.items()}))
+        return
+    for name, seconds in found.items():
+        print(f"{name:26} {seconds:8.2f} s {seconds / found['devbox']:8.2f} x")
+
+
+if __name__ == "__main__":
+    main()
