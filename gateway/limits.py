@@ -9,11 +9,16 @@ _WINDOW_S = 60.0
 class Failures:
     """Counts wrong credentials per client address and minute, for a bounded number of addresses.
 
-    An IPv6 client counts by its /64, which one person usually has whole.
+    An IPv6 client counts by its /64, which one person usually has whole. `spared` addresses are
+    never counted: behind a proxy on this machine everybody comes from loopback, and one of them
+    must not lock the others out.
     """
 
-    def __init__(self, most: int = 60, addresses: int = 10_000) -> None:
+    def __init__(
+        self, most: int = 60, addresses: int = 10_000, spared: tuple[str, ...] = ()
+    ) -> None:
         self._most = most
+        self._spared = frozenset(network(address) for address in spared)
         self._addresses = addresses
         self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
@@ -27,6 +32,8 @@ class Failures:
     def note(self, address: str, now: float) -> None:
         """A wrong credential came from this address."""
         key = network(address)
+        if key in self._spared:
+            return
         since, count = self._counts.get(key, (now, 0))
         if now >= since + _WINDOW_S:
             since, count = now, 0

@@ -39,6 +39,8 @@ class Bounds:
     links: int = 8000
     links_per_token: int = 256
     failures_per_minute: int = 60
+    spared: tuple[str, ...] = ()
+    """Client addresses whose wrong credentials are not counted."""
     waiting_heads: int = 6000
     head_s: float = 10.0
     pipes: int = 512
@@ -53,7 +55,10 @@ class Bounds:
         pipes = min(512, descriptors // 16)
         waiting = min(6000, descriptors // 4)
         return cls(
-            links=max(1, (descriptors - 2 * pipes) // 2 - 200), waiting_heads=waiting, pipes=pipes
+            links=max(1, (descriptors - 2 * pipes) // 2 - 200),
+            waiting_heads=waiting,
+            pipes=pipes,
+            spared=("127.0.0.1", "::1"),
         )
 
 
@@ -76,7 +81,7 @@ class Gateway:
         self.links = Links()
         self.places = Places(bounds.links_per_token, bounds.links)
         self._pipes = Pipes(bounds.pipes)
-        failures = Failures(bounds.failures_per_minute)
+        failures = Failures(bounds.failures_per_minute, spared=bounds.spared)
         signer, news = Signer(key), News()
         door = Door(
             settings,

@@ -24,6 +24,13 @@ def test_only_so_many_addresses_are_remembered() -> None:
     assert [failures.wait_s(address, 1.0) > 0 for address in "abc"] == [False, True, True]
 
 
+def test_a_proxy_on_this_machine_is_spared() -> None:
+    failures = Failures(most=1, spared=("127.0.0.1", "::1"))
+    for address in ("127.0.0.1", "::1", "127.0.0.2"):
+        failures.note(address, 0.0)
+    assert [failures.wait_s(a, 1.0) for a in ("127.0.0.1", "::1", "127.0.0.2")] == [0, 0, 59.0]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
