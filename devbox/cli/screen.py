@@ -190,14 +190,16 @@ def _rich_progress(title: str) -> Iterator[Report]:
 
 
 def _plain_progress(title: str) -> Report:
-    """One line per change of text, and per quarter of a fraction."""
-    last: list[tuple[str, int]] = []
+    """One line per change of text; where a fraction is known, only one per tenth of it."""
+    last: list[tuple[str, int]] = [("", -1)]
 
     def report(text: str, fraction: float | None = None) -> None:
-        step = (text, -1 if fraction is None else int(fraction * 4))
-        if last != [step]:
-            last[:] = [step]
-            done = "" if fraction is None else f" ({fraction:.0%})"
-            print(f"{title}: {text}{done}", file=sys.stderr, flush=True)
+        tenth = -1 if fraction is None else int(fraction * 10)
+        before, reached = last[0]
+        if (tenth == reached if tenth >= 0 else text == before) or not text:
+            return
+        last[0] = (text, tenth)
+        done = "" if fraction is None else f" ({fraction:.0%})"
+        print(f"{title}: {text}{done}", file=sys.stderr, flush=True)
 
     return report
