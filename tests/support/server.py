@@ -3,6 +3,7 @@
 One for the run. Whoever ends the run, and however, a keeper takes everything away again.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -17,9 +18,12 @@ from pathlib import Path
 import pytest
 
 from devbox.edge.layout import Layout, ServerSettings, layout_below, read_settings
+from node_agent.runtimes.recipes import built_in
+from node_agent.runtimes.trees import sources
 from tests.support.person import DEVBOX
 
 _UP_S = 240
+_BUILD_S = 900
 _CACHE = Path(os.environ.get("DEVBOX_TEST_CACHE", Path.home() / ".cache/devbox-tests"))
 
 _KEEPER = """
@@ -83,15 +87,42 @@ def free_port() -> int:
 
 
 def _bundle(layout: Layout) -> None:
-    layout.data.mkdir(parents=True)
-    out = _CACHE / "bundle"
-    subprocess.run(
-        [sys.executable, "-m", "in_box_agent.bundle", "--out", out],
+    """The agent bundle of this source tree, whatever other trees put into the cache meanwhile."""
+    done = subprocess.run(
+        [sys.executable, "-m", "in_box_agent.bundle", "--out", _CACHE / "bundle"],
         check=True,
         capture_output=True,
+        text=True,
         timeout=_UP_S,
     )
-    layout.bundle.symlink_to(out)
+    layout.bundle.mkdir(parents=True)
+    (layout.bundle / "current").symlink_to(done.stdout.strip())
+
+
+def _cached_registry() -> Path:
+    """A registry's storage with the runtime `python` and nothing else, named by what made it."""
+    return _CACHE / f"registry-{built_in()['python'].tag(sources())}"
+
+
+def _build_python(made: Server) -> None:
+    """Have the runtime that most tests start from; built once for a machine, not for a run."""
+    done = subprocess.run(
+        [DEVBOX, "runtime", "build", "python", "--missing"],
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_S,
+        check=False,
+        env={**os.environ, "DEVBOX_ROOT": str(made.root)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    cached = _cached_registry()
+    if not cached.exists():
+        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=_CACHE))
+        shutil.copytree(made.layout.registry, draft / "registry")
+        with contextlib.suppress(OSError):
+            # Another run of the tests may have put its own there.
+            (draft / "registry").rename(cached)
+        shutil.rmtree(draft)
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +147,10 @@ def server() -> Iterator[Server]:
             "bridge": bridge,
             "subnet": subnet,
         }
+        if (cached := _cached_registry()).exists():
+            shutil.copytree(cached, made.layout.registry)
         made.run("up", *(f"--set={key}={value}" for key, value in settings.items()))
+        _build_python(made)
         yield made
     finally:
         keeper.communicate(timeout=_UP_S)

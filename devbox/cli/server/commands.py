@@ -53,8 +53,7 @@ def up(call: Call, root: Root = "", change: Settings = None) -> None:
         launched = None
         if running is None or running.stage is not state.Stage.STARTING:
             control.await_end(layout, report)
-            control.check_ground(layout, control.change_settings(layout, change or ()))
-            launched = control.launch(layout, root and str(Path(root).resolve()))
+            launched = control.start(layout, root and str(Path(root).resolve()), change or ())
         running = control.await_ready(layout, report, launched)
     _summary(call, layout, running, "running")
 

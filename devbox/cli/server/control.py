@@ -71,12 +71,24 @@ def _first_bad(layout: Layout, settings: ServerSettings) -> Check | None:
     return next((check for check in before_start(layout, settings) if not check.good), None)
 
 
+def start(layout: Layout, root: str, changes: Sequence[str]) -> subprocess.Popen[bytes] | None:
+    """Check the ground and launch. None when somebody else started the server meanwhile."""
+    try:
+        check_ground(layout, change_settings(layout, changes))
+    except errors.DevboxError:
+        if state.read(layout) is not None:
+            return None
+        raise
+    return launch(layout, root)
+
+
 def launch(layout: Layout, root: str) -> subprocess.Popen[bytes]:
     """Start the supervisor in a session of its own."""
     try:
         layout.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
-        layout.server_state.unlink(missing_ok=True)
+        if state.read(layout) is None:
+            layout.server_state.unlink(missing_ok=True)
         with log_of(layout).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "devbox.cli.main", "server", "run"],
@@ -110,7 +122,7 @@ def await_ready(
             if now.stage is Stage.READY:
                 return now
         _raise_failure(layout)
-        if launched is not None and launched.poll() is not None:
+        if launched is not None and launched.poll() is not None and now is None:
             # It may have told in the moment before it ended.
             _raise_failure(layout)
             raise errors.Internal(f"the server ended at once: {_last_line(layout)}", _look(layout))
