@@ -3,9 +3,11 @@
 Run as a program it is such a process: it prints `ready`, and works until it is killed.
 """
 
+import base64
 import ctypes
 import mmap
 import os
+import pickle
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from node_agent.saver.freezing import thaw
+from tests.support.changes import Change, apply
 
 _NEW_MOUNTS = 0x20000
 _BIND, _PRIVATE, _DETACH = 0x1000, 0x44000, 2
@@ -66,6 +69,15 @@ def inhabitant(root: Path, group: Path, what: str) -> Iterator[subprocess.Popen[
         process.kill()
         thaw(str(group))
         process.communicate()
+
+
+def command(process: subprocess.Popen[bytes], todo: list[Change]) -> None:
+    """Have an obedient inhabitant make changes; returns when they are made."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(base64.b64encode(pickle.dumps(todo)) + b"\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"done\n"
 
 
 def _enter(root: str) -> None:
@@ -127,6 +139,14 @@ def sqlite() -> None:
                 _ready()
 
 
+def obey() -> None:
+    """Makes the changes that lines of standard input tell, and answers each with `done`."""
+    _ready()
+    for line in sys.stdin:
+        apply(Path("/"), pickle.loads(base64.b64decode(line)))
+        os.write(1, b"done\n")
+
+
 def flood() -> None:
     """Writes more than any moment can hold, again and again."""
     data = os.urandom(1 << 20)
@@ -143,4 +163,4 @@ def flood() -> None:
 if __name__ == "__main__":
     sys.stdin.readline()
     _enter(sys.argv[1])
-    {"idle": idle, "pairs": pairs, "sqlite": sqlite, "flood": flood}[sys.argv[2]]()
+    {"idle": idle, "pairs": pairs, "sqlite": sqlite, "flood": flood, "obey": obey}[sys.argv[2]]()

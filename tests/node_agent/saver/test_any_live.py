@@ -1,0 +1,80 @@
+"""Any changes that a box makes between the copy and the moment it stands still are in its save."""
+
+import os
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from devbox.edge.registry import Registry
+from node_agent.saver.copying import Copied
+from node_agent.saver.live import LiveCopy
+from tests.node_agent.saver.saves import order, save
+from tests.support.changes import Change, apply, changes
+from tests.support.inhabitants import cgroup, command, inhabitant
+from tests.support.overlays import overlay
+from tests.support.registry import RegistryServer
+from tests.support.saved_images import push_base, unpack_with_umoci
+from tests.support.trees import differences, facts
+
+pytestmark = pytest.mark.root
+histories = st.tuples(changes, changes, st.lists(changes, min_size=1, max_size=2))
+_SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+
+
+@settings(max_examples=4, **_SLOW)  # type: ignore[arg-type]
+@given(history=histories)
+async def test_changes_during_the_copy_are_saved(
+    server: RegistryServer, history: tuple[list[Change], list[Change], list[list[Change]]]
+) -> None:
+    await tell(server, *history)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@settings(max_examples=500, **_SLOW)  # type: ignore[arg-type]
+@given(history=histories)
+async def test_many_changes_during_copies(
+    server: RegistryServer, history: tuple[list[Change], list[Change], list[list[Change]]]
+) -> None:
+    await tell(server, *history)
+
+
+async def tell(
+    server: RegistryServer, base: list[Change], before: list[Change], during: list[list[Change]]
+) -> None:
+    moment = LiveCopy._moment
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as name,
+        overlay(Path(name) / "box") as box,
+        cgroup(f"devbox-test-{os.getpid()}-any") as group,
+    ):
+        apply(box.base, base)
+        async with Registry(server.url) as registry:
+            image = await push_base(registry, "runtimes/any-live", box.base)
+            times = box.base.stat()
+            box.mount()
+            os.utime(box.merged, ns=(times.st_atime_ns, times.st_mtime_ns))
+            apply(box.merged, before)
+            with inhabitant(box.merged, group, "obey") as process:
+                for number, todo in enumerate(during):
+
+                    async def changed(
+                        copy: LiveCopy, done: Copied, todo: list[Change] = todo
+                    ) -> None:
+                        command(process, todo)
+                        await moment(copy, done)
+
+                    ordered = order(
+                        box.upper, image, Path(name) / "index", "any-live", cgroup=str(group)
+                    )
+                    with patch.object(LiveCopy, "_moment", changed):
+                        saved = await save(registry, ordered)
+                    assert "per file only" not in saved.note
+                    unpacked = await unpack_with_umoci(
+                        registry, saved.image, Path(name) / f"out-{number}"
+                    )
+                    assert differences(facts(box.merged), facts(unpacked)) == []
