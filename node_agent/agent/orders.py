@@ -120,7 +120,7 @@ class Ordered:
 
     async def _drop(self, order: DropOrder) -> None:
         uid = order.project_uid
-        await self._saving.stop(uid)
+        await self._saving.leave(uid)
         if await self._runs(uid):
             raise Unavailable("the project's box still runs")
         await self._parts.uppers.remove(uid)

@@ -37,6 +37,7 @@ class Saving:
         self._containers = containers
         self._changed = changed
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._left: set[str] = set()
         self._wake = asyncio.Event()
         self._when_busy: dict[str, WhenBusy] = {}
         self._tasks = Tasks("saving")
@@ -65,7 +66,7 @@ class Saving:
             await self._tasks.close()
 
     def _step(self) -> float | None:
-        rows = self._journal.open_saves()
+        rows = [row for row in self._journal.open_saves() if row.save.project_uid not in self._left]
         room = _AT_ONCE - len(self._running)
         todo = plan(rows, busy=self._running.keys(), room=room, now=time.time())
         for row in todo.drop:
@@ -203,8 +204,9 @@ class Saving:
 
         return progress
 
-    async def stop(self, project_uid: str) -> None:
-        """End the project's running save, if any: the project is being deleted."""
+    async def leave(self, project_uid: str) -> None:
+        """Make no save of the project any more, and end a running one: it is being deleted."""
+        self._left.add(project_uid)
         task = self._running.get(project_uid)
         if task is not None:
             task.cancel()

@@ -339,3 +339,15 @@ def test_what_ended_behind_everybodys_back_is_saved(tmp_path: Path) -> None:
     assert not observe(journal, journal.boxes(), {}, 1.0)
     assert journal.boxes() == []
     journal.close()
+
+
+async def test_what_is_being_deleted_is_saved_no_more(node: Node) -> None:
+    node.rooms.running["c1"] = True
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.ordered.take(Orders(revision=9, drops=(DropOrder(project_uid="p1"),)))
+    node.journal.want_save("p1", generation=1, reason=SaveReason.STOPPED, now=1.0)
+    node.saving.kick()
+    node.rooms.running["c1"] = False
+    await node.controller.until(lambda report: bool(report.dropped))
+    assert node.rooms.asked == ["remove p1", "drop p1", "forget projects/p1"]
