@@ -1,6 +1,7 @@
 """What is seen, on a terminal and without one."""
 
 import re
+import sys
 
 import pytest
 
@@ -10,11 +11,10 @@ from devbox.model.errors import NotFound
 WIDE = 200
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both streams say that they are terminals."""
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+def be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both streams say so. Called in the test itself: before it, pytest's streams are others."""
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(WIDE))
     monkeypatch.setenv("TERM", "xterm-256color")
 
@@ -27,21 +27,27 @@ def test_plain_tables_are_columns(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tables_show_what_people_named_as_it_is(
-    terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Square brackets are no markup of ours."""
+    be_a_terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
     Screen().table(("name", "note"), [("a", "[bold]x[/bold] [1]")])
     assert "[bold]x[/bold] [1]" in capsys.readouterr().out
 
 
 def test_colour_only_where_it_is_wanted(
-    terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    be_a_terminal(monkeypatch)
     monkeypatch.delenv("NO_COLOR", raising=False)
     fail(NotFound("gone", "look"), as_json=False)
     assert capsys.readouterr().err == "\x1b[1;31merror:\x1b[0m gone\nlook\n"
     monkeypatch.setenv("NO_COLOR", "1")
+    fail(NotFound("gone"), as_json=False)
+    assert capsys.readouterr().err == "error: gone\n"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     fail(NotFound("gone"), as_json=False)
     assert capsys.readouterr().err == "error: gone\n"
 
@@ -58,12 +64,16 @@ def test_progress_without_a_terminal_is_a_few_lines(capsys: pytest.CaptureFixtur
     assert len(lines) == 12
 
 
-def test_progress_on_a_terminal_moves(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_on_a_terminal_moves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    be_a_terminal(monkeypatch)
     with Screen().progress("Building") as report:
         report("half", 0.5)
         report("unknown")
-    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
-    assert "Building: unknown" in seen
+    raw = capsys.readouterr().err
+    assert "\x1b[" in raw
+    assert "Building: unknown" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw)
 
 
 @pytest.mark.parametrize("screen", [Screen(quiet=True), Screen(Output.JSON)])
