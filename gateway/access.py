@@ -14,6 +14,7 @@ from devbox.model import orchestrator as o
 from devbox.model.errors import DevboxError, Forbidden, NotFound, Unauthorized
 from devbox.model.grants import Scope
 from devbox.model.projects import User
+from devbox.model.runtimes import no_release, release_named
 from devbox.model.tokens import token_hash
 
 
@@ -94,6 +95,10 @@ def _permit_user(who: Who, caller: Caller, request: msgspec.Struct) -> None:
     for namespace in _namespaces(request):
         if not caller.sees(namespace):
             raise no_project(namespace, name) if name else no_namespace(namespace)
+    if isinstance(request, o.CreateProject):
+        release = release_named(request.spec.runtime, request.namespace)
+        if release and not caller.sees(release.namespace):
+            raise no_release(request.spec.runtime)
 
 
 def no_namespace(namespace: str) -> NotFound:

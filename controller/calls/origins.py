@@ -12,11 +12,17 @@ from msgspec.structs import replace
 
 from controller.store import projects, runtimes, saves
 from controller.store.runtimes import RuntimeRow
-from devbox.model.errors import BadInput, NotFound, Unavailable
+from devbox.model.errors import BadInput, Unavailable
 from devbox.model.projects import Image, Port
-from devbox.model.runtimes import Runtime, RuntimeState
+from devbox.model.runtimes import (
+    IMAGE_PREFIX,
+    ReleaseName,
+    Runtime,
+    RuntimeState,
+    no_release,
+    release_named,
+)
 
-IMAGE_PREFIX = "image:"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,511}")
 
 
@@ -37,8 +43,8 @@ def find_origin(db: sqlite3.Connection, namespace: str, runtime: str) -> Origin:
     """Resolve `python`, `hello:v1`, `namespace/hello:v1` or `image:REFERENCE`. Raises NotFound."""
     if runtime.startswith(IMAGE_PREFIX):
         return _of_runtime(db, _image_runtime(db, runtime.removeprefix(IMAGE_PREFIX)))
-    if ":" in runtime:
-        return _of_release(db, namespace, runtime)
+    if release := release_named(runtime, namespace):
+        return _of_release(db, runtime, release)
     if runtimes.find(db, runtime) is None and not runtimes.any_node(db):
         raise Unavailable(
             "the node has not said yet which runtimes it has", "Try again in a few seconds."
@@ -99,15 +105,11 @@ def waiting_for(runtime: Runtime) -> str:
     return f"Runtime {runtime.name} is being {built}: {runtime.progress:.0%}{said}."
 
 
-def _of_release(db: sqlite3.Connection, namespace: str, runtime: str) -> Origin:
-    place, _, version = runtime.rpartition(":")
-    owner, _, name = place.rpartition("/")
-    source = projects.find(db, owner or namespace, name)
-    image = saves.release_image(db, source.uid, version) if source else None
+def _of_release(db: sqlite3.Connection, runtime: str, release: ReleaseName) -> Origin:
+    source = projects.find(db, release.namespace, release.project)
+    image = saves.release_image(db, source.uid, release.version) if source else None
     if source is None or image is None:
-        raise NotFound(
-            f"there is no release {runtime}", "`devbox releases PROJECT` shows those there are."
-        )
+        raise no_release(runtime)
     return Origin(
         runtime="",
         image=image,

@@ -4,7 +4,11 @@ import enum
 
 import msgspec
 
+from devbox.model.errors import NotFound
 from devbox.model.projects import Image
+
+IMAGE_PREFIX = "image:"
+"""Before an image's reference, where a project's spec names its runtime."""
 
 
 class RuntimeState(enum.StrEnum):
@@ -31,3 +35,30 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """0 to 1 while it is built."""
     message: str = ""
     image: Image | None = None
+
+
+class ReleaseName(msgspec.Struct, frozen=True):
+    """Names a release."""
+
+    namespace: str
+    project: str
+    version: str
+
+
+def release_named(runtime: str, namespace: str) -> ReleaseName | None:
+    """The release that `hello:v1` or `namespace/hello:v1` names; None for other runtimes.
+
+    `namespace` is meant where none is named.
+    """
+    if runtime.startswith(IMAGE_PREFIX) or ":" not in runtime:
+        return None
+    place, _, version = runtime.rpartition(":")
+    owner, _, project = place.rpartition("/")
+    return ReleaseName(owner or namespace, project, version)
+
+
+def no_release(runtime: str) -> NotFound:
+    """The one answer for releases that are missing or of somebody else's project."""
+    return NotFound(
+        f"there is no release {runtime}", "`devbox releases PROJECT` shows those there are."
+    )

@@ -177,6 +177,24 @@ async def test_strangers_see_nothing_as_if_there_were_nothing(callers: Callers) 
     assert (await callers.admin.get_project(KEY)).desired is Desired.RUNNING
 
 
+async def test_a_release_of_somebody_else_is_none_to_start_from(callers: Callers) -> None:
+    release = o.MakeRelease(**NAMES, version="v1")
+    spec = ProjectSpec(runtime="team/hello:v1")
+    copy = o.CreateProject(namespace="garden", name="copy", spec=spec)
+    said = set()
+    for _ in range(2):
+        with pytest.raises(NotFound) as caught:
+            await callers.stranger.create_project(copy)
+        said.add((caught.value.message, caught.value.hint))
+        if len(said) == 1 and not (await callers.admin.list_projects(o.ListProjects())).projects:
+            await callers.admin.create_project(CREATE)
+            await callers.admin.make_release(release)
+    assert said == {
+        ("there is no release team/hello:v1", "`devbox releases PROJECT` shows those there are.")
+    }
+    await callers.admin.create_project(copy)
+
+
 async def test_a_member_hears_the_same_of_a_missing_project(callers: Callers) -> None:
     assert await outcomes(callers.member) == await outcomes(callers.stranger)
 
