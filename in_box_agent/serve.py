@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -21,6 +22,9 @@ from in_box_agent.services.events import serve_events
 from in_box_agent.services.tcp import serve_tcp
 from in_box_agent.surroundings import BUNDLE, Surroundings, look_around
 from in_box_agent.upper import NOT_KEPT, is_kept
+
+if TYPE_CHECKING:
+    from in_box_agent.services.ssh.server import SshBox
 
 _END_S = 2.0
 
@@ -42,11 +46,12 @@ class Desk:
         self._admission = Admission(record.project_uid, record.grant_keys)
         self._kept = is_kept(record.upper_nonce)
         self._services: dict[str, Service] = {
-            "ssh": _ssh(record.host_key, around),
+            "ssh": self._ssh,
             "pty": self._pty,
             "tcp": serve_tcp,
             "events": lambda stream: serve_events(stream, frozenset({port})),
         }
+        self._ssh_box: SshBox | None = None
         self.sessions = SessionServer(self.serve, may_open=may_open)
 
     async def serve(self, stream: Stream) -> None:
@@ -58,6 +63,14 @@ class Desk:
                 "Update devbox where the older one is: the client, or the server.",
             )
         await service(stream)
+
+    async def _ssh(self, stream: Stream) -> None:
+        """SSH, whose library is loaded by the first one who asks: many boxes never need it."""
+        if self._ssh_box is None:
+            from in_box_agent.services.ssh.server import SshBox
+
+            self._ssh_box = SshBox.make(self._record.host_key, self._around)
+        await self._ssh_box.serve(stream)
 
     async def _pty(self, stream: Stream) -> None:
         from in_box_agent.services.pty import serve_pty
@@ -87,13 +100,6 @@ class Desk:
             raise BadInput(f"the request is malformed: {error}") from error
         ended = await self.sessions.end_tokens(body.token_ids)
         return Response(body=msgspec.json.encode({"ended": ended}))
-
-
-def _ssh(host_key: str, around: Surroundings) -> Service:
-    """SSH, whose library is loaded by the first one who asks: it takes memory and time."""
-    from in_box_agent.services.ssh.server import SshBox
-
-    return SshBox.make(host_key, around).serve
 
 
 def run(record: StartRecord, inherited: Mapping[str, str], host: str, port: int) -> None:

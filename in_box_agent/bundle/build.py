@@ -124,9 +124,9 @@ def _install(app: Path, requirements: str) -> None:
 
 
 def _compile(directory: Path, work: Path) -> None:
-    """Bytecode that is valid without a look at its source, under the paths that boxes see."""
+    """Bytecode for -OO, valid without a look at its source, under the paths that boxes see."""
     command = [sys.executable, "-m", "compileall", "-q", "-j", "0"]
-    command += ["--invalidation-mode", "unchecked-hash", "-s", str(work), "-p", PREFIX]
+    command += ["-o", "2", "--invalidation-mode", "unchecked-hash", "-s", str(work), "-p", PREFIX]
     subprocess.run([*command, str(directory)], check=False, stdout=subprocess.DEVNULL)
 
 

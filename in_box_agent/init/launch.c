@@ -1,7 +1,8 @@
 /* devbox-agent: the bundle's interpreter with the bundle's own code, and nothing of the image's.
  *
  * -I and -S: no PYTHONHOME, PYTHONPATH, user or image site-packages; -X utf8: whatever the
- * image's locale. Static, because the image may hold no shell and no libc.
+ * image's locale; -OO: docstrings take megabytes. Static, because the image may hold no shell
+ * and no libc.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -9,11 +10,11 @@
 #include <unistd.h>
 
 #define PYTHON "/.devbox/bin/python3"
-enum { FIXED = 7 };
+enum { FIXED = 8 };
 
 int main(int argc, char **argv)
 {
-    char *row[64] = {PYTHON, "-I", "-S", "-B", "-X", "utf8", "/.devbox/app"};
+    char *row[64] = {PYTHON, "-I", "-S", "-B", "-OO", "-X", "utf8", "/.devbox/app"};
     for (int i = 1; i < argc && FIXED + i < 64; i++)
         row[FIXED + i - 1] = argv[i];
     execv(PYTHON, row);

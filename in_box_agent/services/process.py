@@ -322,10 +322,15 @@ class Process:
             return
         if self._terminal >= 0 and not self._drain_terminal():
             return
+        if self._has_told():  # draining met the end, and settled
+            return
         if self._terminal >= 0 or all(output.closed for output in self.outputs):
             self._told = True
             self._close()
             self.owner.ended(self._status)
+
+    def _has_told(self) -> bool:
+        return self._told
 
     def _drain_terminal(self) -> bool:
         """Give what the terminal still holds. False when the owner paused meanwhile."""

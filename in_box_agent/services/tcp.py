@@ -6,7 +6,7 @@ Parameters: `{"host": "localhost", "port": 5432}` or `{"unix": "/run/app.sock"}`
 import msgspec
 
 from devbox.edge.links import Stream, bridge_tcp, bridge_unix
-from devbox.model.errors import BadInput
+from devbox.model.errors import BadInput, Unavailable
 
 _PORTS = range(1, 65536)
 
@@ -33,4 +33,11 @@ async def serve_tcp(stream: Stream) -> None:
         return
     if params.port not in _PORTS:
         raise BadInput(f"{params.port} is not a port", "A port is a number from 1 to 65535.")
-    await bridge_tcp(stream, params.host, params.port)
+    if params.host != "localhost":
+        await bridge_tcp(stream, params.host, params.port)
+        return
+    # Both addresses, because programs listen on either; by number, because images lack /etc/hosts.
+    try:
+        await bridge_tcp(stream, "127.0.0.1", params.port)
+    except Unavailable:
+        await bridge_tcp(stream, "::1", params.port)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from devbox.edge.links import Target, connect, pump_socket
+from devbox.edge.links import Target, WriterSink, connect, pump
 from devbox.model.errors import DevboxError
 from devbox.model.grants import GRANT_HEADER, Scope
 from tests.support.box import Gateway
@@ -48,7 +48,7 @@ async def main(path: str, key: bytes) -> None:
         try:
             async with connect(_URL, target=Target(_URL, headers=headers)) as session:
                 stream = await session.open(service, json.loads(params))
-                await pump_socket(stream, reader, writer)
+                await pump(stream, reader, WriterSink(writer))
         except DevboxError as error:
             writer.write(f"{error.code}: {error.message}\n".encode())
         finally:

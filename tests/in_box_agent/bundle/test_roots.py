@@ -9,6 +9,7 @@ import pytest
 from devbox.model.nodes import UPPER_NONCE_XATTR
 from tests.support.box import (
     Box,
+    Gateway,
     busybox_root,
     debian_root,
     one_program_root,
@@ -16,6 +17,7 @@ from tests.support.box import (
     running,
     wait_for,
 )
+from tests.support.ssh import door
 
 pytestmark = pytest.mark.root
 
@@ -61,3 +63,14 @@ def test_a_record_without_nonce_is_refused(bundle: Path, tmp_path: Path) -> None
 def answer(box: Box) -> tuple[int, str]:
     """The first answer of the agent."""
     return wait_for(lambda: next(iter(got for got in [box.get("/healthz")] if got[0]), None), "it")
+
+
+def test_ssh_into_nothing_at_all(bundle: Path, tmp_path: Path) -> None:
+    one_program_root(tmp_path)
+    gateway = Gateway()
+    start = record(grant_keys=(gateway.public,))
+    with running(bundle, tmp_path, start, read_only=True, uid=1000) as box:
+        box.wait_healthy()
+        with door(box, gateway, start) as way:
+            assert way.out("echo hello; pwd; ls /") == "hello\n/\napp\ndev\nproc\n"
+            assert way.out("id -u; echo $PATH").splitlines()[-1].endswith(":/.devbox/tools")
