@@ -114,10 +114,11 @@ def test_a_terminal(box: Door) -> None:
         os.write(ours, b"sleep 0.1; stty size\n")
         read_until(ours, rb"44 55\r\n")
         os.write(ours, b"sleep 100\n")
-        read_until(ours, rb"sleep 100\r\n")
+        wait_for(lambda: box.box.processes("sleep 100"), "the process")
         os.write(ours, b"\x03")
+        read_until(ours, rb"\^C.*\$ $")
         os.write(ours, b"echo status $?\n")
-        read_until(ours, rb"status 130\r\n")
+        read_until(ours, rb"status 130\r\n.*\$ $")
         os.write(ours, b"exit 6\n")
         assert shell.wait(10) == 6
     finally:
