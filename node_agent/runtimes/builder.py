@@ -79,20 +79,37 @@ class Builder:
 
     async def _build(self, name: str, recipe: Recipe, told: Told) -> Runtime:
         tree = await base_tree(self._directory, told)
-        told(0.2, "writing the Debian base")
-        made = await self._layer(tree, await self._scratch(), _BASE_REPOSITORY)
-        if recipe.packages or recipe.files:
+        made = await self._base(tree, told)
+        if recipe.packages or recipe.files or recipe.prepare:
             told(0.3, f"installing {recipe.title}")
             async with changed_tree(tree, recipe, told) as upper:
                 told(0.87, "writing the image")
                 made = await self._layer(upper, made, f"runtimes/{name}")
         repository = f"runtimes/{name}"
+        if made.repository != repository:
+            made = await self._saver.copy_image(made, repository)
         _, document = await self._registry.image(made.repository, made.digest)
         image = await self._put(
             repository, _with_config(document, recipe.config), recipe.tag(sources())
         )
         told(1.0, "ready")
         return _ready(_runtime(name, recipe), image)
+
+    async def _base(self, tree: Path, told: Told) -> Image:
+        """The tree as an image; written once, for its layer is the same in every runtime."""
+        known = tree.with_suffix(".image")
+        try:
+            image = msgspec.json.decode(known.read_bytes(), type=Image)
+            if await self._registry.manifest_digest(image.repository, image.digest) is not None:
+                return image
+        except (FileNotFoundError, msgspec.MsgspecError):
+            pass
+        told(0.2, "writing the Debian base")
+        image = await self._layer(tree, await self._scratch(), _BASE_REPOSITORY)
+        # A tag keeps the registry from collecting what no runtime names yet.
+        await self._saver.copy_image(image, _BASE_REPOSITORY, tree.name)
+        known.write_bytes(msgspec.json.encode(image))
+        return image
 
     async def _scratch(self) -> Image:
         document = scratch(architecture(), ImageConfig())

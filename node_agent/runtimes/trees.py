@@ -76,8 +76,7 @@ def _source_files() -> list[str]:
 
 async def base_tree(directory: Path, told: Told) -> Path:
     """The tree that all runtimes stand on, made once below `directory`, named by its inputs."""
-    inputs = "\n".join((sources(), _SET_UP, *BASE_PACKAGES))
-    tree = directory / f"base-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
+    tree = directory / base_name()
     if tree.is_dir():
         return tree
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,6 +110,12 @@ def _finish(tree: Path) -> None:
             shutil.copy2(path, tree / "etc/apt/apt.conf.d" / path.name)
     for name in ("resolv.conf", "hostname"):
         (tree / "etc" / name).unlink(missing_ok=True)
+
+
+def base_name() -> str:
+    """Names what the tree is made of."""
+    inputs = "\n".join((sources(), _SET_UP, *BASE_PACKAGES))
+    return f"base-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
 
 
 @asynccontextmanager
