@@ -37,13 +37,12 @@ async def open_house(
     directory: Path,
     clock: Callable[[], float] = time.time,
     settings: ServerSettings | None = None,
+    pods: Callable[["House"], FakePods] | None = None,
 ) -> House:
     """A controller on `directory`; again, to play a restart."""
     tasks = Tasks("test")
     db = Database(directory / "controller.db")
     turns = Turns(db, tasks, node=NODE, clock=clock)
-    pods = FakePods(turns, tasks)
-    turns.pods = pods
     context = Context(
         db=db,
         turns=turns,
@@ -54,7 +53,16 @@ async def open_house(
         logs=lambda row, lines: (),
         disk=directory,
     )
-    orchestrator = EmbeddedOrchestrator(context)
-    nodes = EmbeddedNodeOrders(context)
+    house = House(
+        tasks=tasks,
+        db=db,
+        turns=turns,
+        pods=FakePods(turns, tasks),
+        orchestrator=EmbeddedOrchestrator(context),
+        nodes=EmbeddedNodeOrders(context),
+    )
+    if pods is not None:
+        house.pods = pods(house)
+    turns.pods = house.pods
     await turns.restart()
-    return House(tasks, db, turns, pods, orchestrator, nodes)
+    return house
