@@ -63,13 +63,20 @@ class Screen:
             print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), flush=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Rows for people. A column whose name begins with '>' stands to the right."""
+        """Rows for people. A column whose name begins with '>' stands to the right.
+
+        Last columns in which nothing stands are left out.
+        """
         if self.as_json:
             return
+        lines = [list(row) for row in rows]
+        shown = list(columns)
+        while lines and len(shown) > 1 and not any(line[-1] for line in lines):
+            shown, lines = shown[:-1], [line[:-1] for line in lines]
         if sys.stdout.isatty():
-            _rich_table(columns, rows)
+            _rich_table(shown, lines)
         else:
-            _plain_table(columns, rows)
+            _plain_table(shown, lines)
 
     @contextmanager
     def goes_on(self, text: str) -> Iterator[None]:
@@ -136,11 +143,15 @@ def _rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             justify="right" if name.startswith(">") else "left",
             no_wrap=number < len(columns) - 1,
             overflow="fold",
+            min_width=_REMARK_WIDTH if number and number == len(columns) - 1 else None,
         )
     for row in rows:
         table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
     Console().print(table)
 
+
+_REMARK_WIDTH = 16
+"""Of a last column, which is the one that wraps."""
 
 _STYLES = {
     "running": "green",

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -129,6 +130,8 @@ def _by_address(url: str, options: Options) -> None:
 def _become(wanted: Target, proxy: str, options: Options, environment: dict[str, str]) -> None:
     project = asyncio.run(fetch_project(wanted))
     known_hosts.pin({project.uid: project.host_key})
+    if project.status.phase == "stopped" and sys.stderr.isatty():
+        print(f"{project.name} is stopped; connecting starts it.", file=sys.stderr)
     words = [
         openssh.program("ssh"),
         *openssh.arguments(project.uid, proxy),

@@ -26,6 +26,11 @@ def test_plain_tables_are_columns(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_empty_last_columns_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().table(("name", "size", "note"), [("a", "", ""), ("b", "1 B", "")])
+    assert capsys.readouterr().out == "NAME  SIZE\na\nb     1 B\n"
+
+
 def test_tables_show_what_people_named_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
