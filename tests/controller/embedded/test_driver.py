@@ -24,7 +24,7 @@ from controller.embedded.rules import Neighbour, Net
 from controller.store.projects import ProjectRow
 from devbox.edge.cri.client import Cri
 from devbox.edge.tasks import Tasks
-from devbox.model.projects import Desired, Image, ProjectSpec
+from devbox.model.projects import Desired, Image, ProjectSpec, Resources
 from tests.support import images
 from tests.support.containerd import ContainerdServer, running_containerd
 from tests.support.registry import RegistryServer
@@ -43,6 +43,11 @@ echo serving
 wait
 """
 _BROKEN = "echo one; echo the table is missing; exit 3"
+_HUNGRY = """\
+cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null
+sleep 0.3
+exec dd if=/dev/zero of=/dev/null bs=200M count=1
+"""
 _REFUSING = """\
 trap 'exit 0' TERM
 while true; do
@@ -81,6 +86,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
                 for name, script in (
                     ("agent", _AGENT),
                     ("broken", _BROKEN),
+                    ("hungry", _HUNGRY),
                     ("refusing", _REFUSING),
                 )
             }
@@ -121,8 +127,16 @@ class Bench:
                 self.news.clear()
                 await self.news.wait()
 
-    def start(self, name: str, image: str = "agent", namespace: str = "team") -> ProjectRow:
+    def start(
+        self,
+        name: str,
+        image: str = "agent",
+        namespace: str = "team",
+        resources: Resources | None = None,
+    ) -> ProjectRow:
         project = _project(name, namespace, self.node.images[image])
+        spec = ProjectSpec(runtime="x", resources=resources or Resources())
+        project = replace(project, spec=spec)
         box = _box(project, 1)
         self.made.append((project, box))
         self.driver.start(project, box)
@@ -223,6 +237,16 @@ async def test_a_box_that_ends_says_how_and_its_last_words(bench: Bench) -> None
     assert isinstance(ended, e.BoxEnded)
     assert "exit code 3" in ended.sentence
     assert "the table is missing" in ended.sentence
+
+
+async def test_a_box_that_eats_more_than_its_bound_is_ended_and_says_so(bench: Bench) -> None:
+    bound = Resources(cpus=0.5, memory_bytes=64 << 20)
+    project = bench.start("hungry", "hungry", resources=bound)
+    ended = await bench.until(project.uid, e.BoxEnded)
+    assert isinstance(ended, e.BoxEnded)
+    assert "more memory than its bound" in ended.sentence
+    root = bench.node.containerd.layout.data / "logs"
+    assert logs.last_lines(root, _box(project, 1).pod_uid, 1)[0].startswith("50000")
 
 
 async def test_an_agent_that_refuses_is_heard(bench: Bench) -> None:
