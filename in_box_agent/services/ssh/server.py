@@ -22,7 +22,6 @@ _KEX = (
     "curve25519-sha256@libssh.org",
     "diffie-hellman-group16-sha512",
     "diffie-hellman-group18-sha512",
-    "diffie-hellman-group-exchange-sha256",
 )
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _OLD_CIPHERS = ("chacha20-poly1305@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
