@@ -14,15 +14,13 @@ up: ## Install what is missing, start the server, build the first runtime
 	@deploy/setup.sh packages server
 	@deploy/setup.sh venv server
 	@$(PY) -m in_box_agent.bundle --out $(DATA)/bundle >/dev/null
-	@$(DEVBOX) --quiet server up
-	@$(DEVBOX) runtime build python --missing
-	@$(DEVBOX) server up
+	@$(DEVBOX) server up --runtime python
 
 down: ## Stop everything; loses nothing
 	@$(DEVBOX) server down
 
 demo: ## Tell the whole story, step by step, with times
-	@$(DEVBOX) demo
+	@$(DEVBOX) --context local demo
 
 status: ## What runs
 	@$(DEVBOX) server status

@@ -1,7 +1,7 @@
 """`devbox runtime`: what projects start from."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -11,7 +11,15 @@ from devbox.model.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from devbox.cli.reach import Gateway
+    from devbox.model.orchestrator import Nothing, Runtimes
     from devbox.model.runtimes import Runtime
+
+    class Lists(Protocol):
+        """Who knows the runtimes: a gateway, or the controller of this machine."""
+
+        async def list_runtimes(self, request: Nothing) -> Runtimes:
+            """All of them."""
+
 
 _POLL_S = 0.2
 
@@ -81,20 +89,20 @@ async def add(call: Call, name: Name, reference: Reference, no_wait: NoWait = Fa
 
 async def _finish(call: Call, gateway: "Gateway", runtime: "Runtime", *, no_wait: bool) -> None:
     if not no_wait:
-        runtime = await _until_ready(call, gateway, runtime)
+        runtime = await until_ready(call, gateway.api, runtime.name)
     call.screen.answer(runtime)
     call.screen.say(f"{runtime.name} is being built." if no_wait else f"{runtime.name} is ready.")
 
 
-async def _until_ready(call: Call, gateway: "Gateway", before: "Runtime") -> "Runtime":
+async def until_ready(call: Call, api: "Lists", name: str) -> "Runtime":
+    """Wait, with progress, until a runtime is built. Raises Unavailable when that failed."""
     from devbox.model.orchestrator import Nothing
     from devbox.model.runtimes import RuntimeState
 
-    name = before.name
     aside = "The build goes on by itself: devbox runtime list"
     with call.screen.goes_on(aside), call.screen.progress(f"Runtime {name}") as report:
         while True:
-            found = (await gateway.api.list_runtimes(Nothing())).runtimes
+            found = (await api.list_runtimes(Nothing())).runtimes
             runtime = next((one for one in found if one.name == name), None)
             if runtime is None:
                 raise NotFound(f"runtime {name!r} was removed meanwhile", "Nothing was built.")

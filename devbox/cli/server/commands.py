@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from devbox.cli.server.state import ServerState
     from devbox.edge.layout import Layout
 
+_TOLD_S = 10.0
+
 Root = Annotated[
     str,
     typer.Option(
@@ -32,8 +34,20 @@ Settings = Annotated[
 ]
 
 
-@command("devbox server up", "devbox server up --root /srv/box --set gateway_port=8080")
-def up(call: Call, root: Root = "", change: Settings = None) -> None:
+@command(
+    "devbox server up",
+    "devbox server up --runtime python",
+    "devbox server up --root /srv/box --set gateway_port=8080",
+)
+def up(
+    call: Call,
+    root: Root = "",
+    change: Settings = None,
+    runtime: Annotated[
+        str,
+        typer.Option("--runtime", metavar="NAME", help="Have this runtime built when it ends."),
+    ] = "",
+) -> None:
     """Start the whole stack on this machine: registry, containerd, node agent, controller, gateway.
 
     Run again, it says what is running.
@@ -42,20 +56,45 @@ def up(call: Call, root: Root = "", change: Settings = None) -> None:
 
     layout = _layout(root)
     running = state.read(layout)
+    how = "running"
     if running is not None and running.stage is state.Stage.READY:
         _refuse_changes(change)
-        _summary(call, layout, running, "already running")
-        return
-    with (
-        call.screen.goes_on("The server goes on starting; `devbox server status` tells."),
-        call.screen.progress("Starting the server") as report,
-    ):
-        launched = None
-        if running is None or running.stage is not state.Stage.STARTING:
-            control.await_end(layout, report)
-            launched = control.start(layout, root and str(Path(root).resolve()), change or ())
-        running = control.await_ready(layout, report, launched)
-    _summary(call, layout, running, "running")
+        how = "already running"
+    else:
+        with (
+            call.screen.goes_on("The server goes on starting; `devbox server status` tells."),
+            call.screen.progress("Starting the server") as report,
+        ):
+            launched = None
+            if running is None or running.stage is not state.Stage.STARTING:
+                control.await_end(layout, report)
+                launched = control.start(layout, root and str(Path(root).resolve()), change or ())
+            running = control.await_ready(layout, report, launched)
+    if runtime:
+        asyncio.run(_have_runtime(call, layout, runtime))
+    _summary(call, layout, running, how)
+
+
+async def _have_runtime(call: Call, layout: "Layout", name: str) -> None:
+    from devbox.cli.runtimes import until_ready
+    from devbox.edge.clients import OrchestratorClient
+    from devbox.model.orchestrator import Nothing, RuntimeKey
+    from devbox.model.runtimes import RuntimeState
+
+    client = OrchestratorClient(layout.orchestrator_socket)
+    try:
+        until = time.monotonic() + _TOLD_S
+        while True:
+            # A new server learns from the node what can be built.
+            found = {one.name: one for one in (await client.list_runtimes(Nothing())).runtimes}
+            if name in found or time.monotonic() > until:
+                break
+            await asyncio.sleep(0.1)
+        if name not in found or found[name].state is not RuntimeState.READY:
+            await client.build_runtime(RuntimeKey(name=name))
+            await until_ready(call, client, name)
+    finally:
+        await client.close()
 
 
 def _layout(root: str) -> "Layout":
