@@ -44,11 +44,12 @@ class Controller:
         self._settings = read_settings(layout)
         self._tasks = Tasks("controller")
         self._stack = AsyncExitStack()
+        self._db: Database | None = None
 
     async def start(self) -> None:
         """Serve. Boxes of an earlier run are found again in the background."""
         layout, settings = self._layout, self._settings
-        db = Database(layout.controller)
+        db = self._db = Database(layout.controller)
         self._stack.callback(db.close)
         self._stack.push_async_callback(self._tasks.close)
         turns = Turns(db, self._tasks, node=settings.node, clock=time.time)
@@ -116,6 +117,8 @@ class Controller:
 
     async def close(self) -> None:
         """End; boxes go on."""
+        if self._db:
+            self._db.end_waiting()
         await self._stack.aclose()
 
 

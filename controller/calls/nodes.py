@@ -73,7 +73,8 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
         while True:
             changed = self._c.db.next_change
             orders = self._now(request.node)
-            if orders.revision != request.revision or loop.time() >= deadline:
+            over = self._c.db.ending or loop.time() >= deadline
+            if orders.revision != request.revision or over:
                 return orders
             try:
                 async with asyncio.timeout_at(min(deadline, loop.time() + _LOOK_S)):

@@ -69,7 +69,8 @@ class RuntimeCalls(Calls):
         while True:
             changed = self._c.db.next_change
             news = changes.since(self._c.db.reader, request.revision)
-            if news.entries or not news.complete or loop.time() >= deadline:
+            over = self._c.db.ending or loop.time() >= deadline
+            if news.entries or not news.complete or over:
                 return self._told(news)
             try:
                 async with asyncio.timeout_at(deadline):

@@ -9,7 +9,7 @@ from controller.store import projects, saves
 from controller.store.projects import ProjectRow
 from controller.turns import Turn
 from devbox.model import orchestrator as o
-from devbox.model.errors import Conflict, NotFound
+from devbox.model.errors import Conflict, NotFound, Unavailable
 from devbox.model.names import check_version
 from devbox.model.nodes import SaveOrder
 from devbox.model.saves import Release, SaveReason
@@ -56,6 +56,11 @@ class SaveCalls(Calls):
             if said:
                 await self._give_up(uid, order_id, request.version)
                 raise Conflict(said, "Nothing was released, and nothing is lost.")
+            if self._c.db.ending:
+                raise Unavailable(
+                    "the controller is being stopped",
+                    "The release is made once it is back; `devbox releases` shows it then.",
+                )
             await changed.wait()
 
     def _reserve(self, turn: Turn, row: ProjectRow, request: o.MakeRelease) -> str:

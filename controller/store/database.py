@@ -27,6 +27,8 @@ class Database:
         self._writer = self._thread.submit(_open, path).result()
         self._reader = sqlite3.connect(path, isolation_level=None)
         self._changed = asyncio.Event()
+        self.ending = False
+        """Whoever waits for a change should answer now: there will be none."""
 
     @property
     def reader(self) -> sqlite3.Connection:
@@ -68,6 +70,11 @@ class Database:
                 raise _error_of(error) from error
             raise
         return result
+
+    def end_waiting(self) -> None:
+        """Wake everybody who waits for a change, for the last time."""
+        self.ending = True
+        self._wake()
 
     def close(self) -> None:
         """Finish the writes that were begun, and close."""

@@ -298,6 +298,22 @@ async def test_a_release_goes_on_when_nobody_waits_and_over_a_restart(
     await again.close()
 
 
+async def test_whoever_waits_is_answered_when_the_controller_ends(house: House) -> None:
+    await running(house)
+    making = await release(house)
+    begun = await house.orchestrator.watch(o.Watch(revision=0))
+    told = await orders(house)
+    loop = asyncio.get_running_loop()
+    watching = loop.create_task(house.orchestrator.watch(o.Watch(revision=begun.revision)))
+    waiting = loop.create_task(orders(house, told.revision, 20.0))
+    await asyncio.sleep(0)
+    house.db.end_waiting()
+    async with asyncio.timeout(2):
+        assert (await watching).projects == ()
+        assert await waiting == told
+        assert isinstance(await making, Unavailable)
+
+
 async def test_a_refused_release_frees_its_version(house: House) -> None:
     await running(house)
     making = await release(house)
