@@ -8,23 +8,32 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-_NAMES = [b"a", b"b", b"c.txt", b"not-utf8-\xff", b"long" * 50, b"sp ace"]
+_TOP = [b"a", b"b", b"not-utf8-\xff"]
+_BELOW = [b"a", b"long" * 50, b"sp ace"]
 _CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 _ACL = bytes.fromhex(
     "0200000001000600ffffffff02000700e803000004000400ffffffff10000700ffffffff20000400ffffffff"
 )
 Change = tuple[str, bytes, bytes, int]
 
-paths = st.lists(st.sampled_from(_NAMES), min_size=1, max_size=3).map(b"/".join)
+# Few paths, so that changes meet each other.
+paths = st.sampled_from(
+    [
+        *_TOP,
+        *(b"%b/%b" % (one, two) for one in _TOP[:2] for two in _BELOW),
+        b"a/a/deep",
+        b"a/a/other",
+    ]
+)
 _ACTIONS = (
-    "write", "write", "write", "append", "rewrite", "mkdir", "mkdir", "remove", "remove", "rename",
-    "rename", "link", "symlink", "fifo", "device", "chmod", "chown", "time", "xattr", "unxattr",
-    "acl", "capability", "trusted", "sparse", "truncate",
+    "write", "write", "write", "write", "append", "rewrite", "mkdir", "mkdir", "mkdir", "remove",
+    "remove", "rename", "rename", "link", "symlink", "fifo", "device", "chmod", "chown", "time",
+    "xattr", "unxattr", "acl", "capability", "trusted", "sparse", "truncate",
 )  # fmt: skip
 changes: st.SearchStrategy[list[Change]] = st.lists(
     st.tuples(st.sampled_from(_ACTIONS), paths, paths, st.integers(0, 2**31)),
     min_size=1,
-    max_size=25,
+    max_size=30,
 )
 
 

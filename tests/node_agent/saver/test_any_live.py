@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from devbox.edge.registry import Registry
@@ -26,6 +26,16 @@ _SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_bl
 
 
 @settings(max_examples=4, **_SLOW)  # type: ignore[arg-type]
+@example(
+    (
+        [("write", b"b", b"", 5)],
+        [("write", b"a", b"", 7), ("mkdir", b"d", b"", 511), ("write", b"d/f", b"", 10)],
+        [
+            [("remove", b"a", b"", 1), ("write", b"d/g", b"", 11), ("remove", b"d/f", b"", 1)],
+            [("remove", b"d", b"", 1), ("mkdir", b"d", b"", 511), ("rename", b"d", b"e", 0)],
+        ],
+    )
+)
 @given(history=histories)
 async def test_changes_during_the_copy_are_saved(
     server: RegistryServer, history: tuple[list[Change], list[Change], list[list[Change]]]
