@@ -63,7 +63,7 @@ async def ours(server: RegistryServer, tree: Path, directory: Path, rounds: int)
     best: Times = {}
     empty = directory / "empty"
     empty.mkdir()
-    async with Registry(server.url) as registry, Saver(registry) as saver:
+    async with Registry(server.url) as registry, Saver(registry, nice=0) as saver:
         base = await push_base(registry, "runtimes/bench", empty)
         for number in range(rounds):
             await saver.warm()

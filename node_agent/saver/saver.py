@@ -39,6 +39,8 @@ OnStep = Callable[[SaveStep], Awaitable[None]]
 _LINE_BYTES = 4 << 20
 _SILENCE_S = 900.0
 _AT_ONCE = 2
+WORKER_NICE = 10
+"""A save never takes the processor from people's work."""
 
 
 async def _no_progress(done: int, expected: int) -> None:
@@ -52,8 +54,11 @@ async def _no_step(step: SaveStep) -> None:
 class Saver:
     """Saves uppers into one registry. `async with` ends its workers."""
 
-    def __init__(self, registry: Registry, *, at_once: int = _AT_ONCE) -> None:
+    def __init__(
+        self, registry: Registry, *, at_once: int = _AT_ONCE, nice: int = WORKER_NICE
+    ) -> None:
         self._registry = registry
+        self._nice = nice
         self._slots = asyncio.Semaphore(at_once)
         self._idle: list[asyncio.subprocess.Process] = []
 
@@ -72,7 +77,7 @@ class Saver:
     async def warm(self) -> None:
         """Have one worker waiting: starting it takes longer than a small save."""
         if not self._idle:
-            self._idle.append(await _start())
+            self._idle.append(await _start(self._nice))
 
     async def close(self) -> None:
         """End idle workers. Saves in progress end theirs when they are cancelled."""
@@ -89,7 +94,7 @@ class Saver:
         """Save an upper. `on_step` is awaited for WRITTEN before the manifest is put, and for
         PUSHED after. Raises DevboxError; cancelled, it stops the work at once."""
         async with self._slots:
-            process = self._idle.pop() if self._idle else await _start()
+            process = self._idle.pop() if self._idle else await _start(self._nice)
             try:
                 saved = await self._talk(process, order, progress, on_step)
             except BaseException:
@@ -159,11 +164,12 @@ class Saver:
         return {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
 
 
-async def _start() -> asyncio.subprocess.Process:
+async def _start(nice: int) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "node_agent.saver.worker",
+        str(nice),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LINE_BYTES,

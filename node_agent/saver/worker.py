@@ -29,7 +29,6 @@ from node_agent.saver.orders import (
 )
 from node_agent.saver.save import SaveWork
 
-_NICE = 10
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _LOWEST_BEST_EFFORT = (2 << 13) | 7
 _LINE_BYTES = 4 << 20
@@ -106,10 +105,10 @@ def as_devbox(error: Exception) -> DevboxError:
     )
 
 
-def lower_priority() -> None:
-    """A save never takes the processor or the disk from people's work."""
+def lower_priority(nice: int) -> None:
+    """Of processor and disk."""
     with contextlib.suppress(OSError):
-        os.nice(_NICE)
+        os.nice(nice)
     if (number := _IOPRIO_SET.get(os.uname().machine)) is not None:
         ctypes.CDLL(None, use_errno=True).syscall(number, 1, 0, _LOWEST_BEST_EFFORT)
 
@@ -125,5 +124,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    lower_priority()
+    lower_priority(int(sys.argv[1]))
     asyncio.run(main())
