@@ -13,6 +13,7 @@ from devbox.model.nodes import StartRecord
 BUNDLE = "/.devbox"
 TOOLS = f"{BUNDLE}/tools"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_USUAL = frozenset((*_PATH.split(":"), "/usr/local/games", "/usr/games"))
 _SHELLS = ("/bin/bash", "/bin/sh", f"{TOOLS}/sh")
 _NO_SHELLS = frozenset({"nologin", "false", "true", "sync"})
 _PASSWD_FIELDS = 7
@@ -40,6 +41,21 @@ class Surroundings:
     agent_socket: str
     """The one place where processes find the forwarded ssh-agent, whoever forwards it."""
     starter: str = f"{BUNDLE}/bin/devbox-exec"
+
+    @property
+    def shell_argv(self) -> list[str]:
+        """The shell as a person's own: a login shell (its name begins with a hyphen).
+
+        Not where the image or the project has put more into PATH: /etc/profile of most
+        distributions sets PATH anew, and the image's programs would not be found.
+        """
+        name = self.shell.rpartition("/")[2]
+        usual = _USUAL.issuperset(self.env["PATH"].removesuffix(f":{TOOLS}").split(":"))
+        return [f"-{name}" if usual else name]
+
+    def command_argv(self, command: str) -> list[str]:
+        """The shell with a command to run."""
+        return [self.shell.rpartition("/")[2], "-c", command]
 
 
 def parse_account(passwd: str, uid: int) -> Account:

@@ -99,8 +99,7 @@ async def serve_pty(stream: Stream, around: Surroundings) -> None:
 
 
 def _command(params: PtyParams, around: Surroundings) -> Command:
-    name = around.shell.rpartition("/")[2]
-    argv = params.command or (f"-{name}",)
+    argv = params.command or around.shell_argv
     env = {**around.env, "TERM": params.term, "SSH_AUTH_SOCK": around.agent_socket}
     return Command(
         program=argv[0] if params.command else around.shell,

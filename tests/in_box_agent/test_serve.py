@@ -84,12 +84,14 @@ def test_a_grant_is_single_use(box: Door) -> None:
 
 
 def test_revoking_ends_sessions_and_their_processes(box: Door) -> None:
-    client = subprocess.Popen(box.ssh("box", "sleep 974"), stdin=subprocess.PIPE)
+    *command, line = box.join("ssh", "{}", "full token=t9")
+    proxy = f'ProxyCommand={" ".join(command)} "{line}"'
+    client = subprocess.Popen(box.ssh("-o", proxy, "box", "sleep 974"), stdin=subprocess.PIPE)
     wait_for(lambda: box.box.processes("sleep 974"), "the process")
     status, body = post(box, GATEWAY.grant(Scope.REVOKE), b'{"token_ids": ["other"]}')
     assert (status, json.loads(body)) == (200, {"ended": 0})
     assert client.poll() is None
-    status, body = post(box, GATEWAY.grant(Scope.REVOKE), b'{"token_ids": ["t1"]}')
+    status, body = post(box, GATEWAY.grant(Scope.REVOKE), b'{"token_ids": ["t9"]}')
     assert (status, json.loads(body)) == (200, {"ended": 1})
     assert client.wait(5) == 255
     client.communicate()

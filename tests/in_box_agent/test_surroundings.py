@@ -4,7 +4,7 @@ import pytest
 
 from devbox.model.nodes import StartRecord
 from devbox.model.projects import ImageConfig
-from in_box_agent.surroundings import Account, environment, parse_account, pick_shell
+from in_box_agent.surroundings import Account, Surroundings, environment, parse_account, pick_shell
 
 PASSWD = """root:x:0:0:root:/root:/bin/bash
 bad line
@@ -90,3 +90,20 @@ def test_the_bundles_tools_come_last_and_only_without_a_shell() -> None:
     without = environment(record({}), {}, account, "/.devbox/tools/sh")
     assert "/.devbox" not in with_shell["PATH"]
     assert without["PATH"] == with_shell["PATH"] + ":/.devbox/tools"
+
+
+@pytest.mark.parametrize(
+    ("path", "shell", "argv"),
+    [
+        ("/usr/local/bin:/usr/bin:/bin", "/bin/bash", "-bash"),
+        ("/usr/bin:/bin:/.devbox/tools", "/.devbox/tools/sh", "-sh"),
+        ("/usr/local/go/bin:/usr/bin:/bin", "/bin/bash", "bash"),
+    ],
+)
+def test_no_login_shell_where_it_would_lose_the_images_path(
+    path: str, shell: str, argv: str
+) -> None:
+    account = Account(0, "root", "/root", shell)
+    around = Surroundings(account, {"PATH": path}, "/", shell, "/tmp/a.sock")
+    assert around.shell_argv == [argv]
+    assert around.command_argv("x y") == [argv.removeprefix("-"), "-c", "x y"]

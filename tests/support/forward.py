@@ -1,7 +1,8 @@
 """Run in a box's network: `forward.py SOCKET`. Joins each connection to SOCKET to a stream.
 
 Stands for client and gateway at once. A connection begins with one line, `SERVICE PARAMS-AS-JSON
-SCOPES`; each has a session of its own, like each client process. The gateway's key comes on stdin.
+SCOPES [token=ID]`; each has a session of its own, like each client process. The gateway's key comes
+on stdin.
 """
 
 import asyncio
@@ -24,12 +25,13 @@ _URL = "http://127.0.0.1:4242/session"
 class FreshGrant(Mapping[str, str]):
     """Headers that hold another grant each time they are read."""
 
-    def __init__(self, gateway: Gateway, scopes: list[Scope]) -> None:
+    def __init__(self, gateway: Gateway, words: list[str]) -> None:
         self._gateway = gateway
-        self._scopes = scopes
+        self._scopes = [Scope(word) for word in words if "=" not in word]
+        self._token = next((word[6:] for word in words if word.startswith("token=")), "t1")
 
     def __getitem__(self, name: str) -> str:
-        return self._gateway.grant(*self._scopes)
+        return self._gateway.grant(*self._scopes, token=self._token)
 
     def __iter__(self) -> Iterator[str]:
         return iter([GRANT_HEADER])
@@ -43,8 +45,8 @@ async def main(path: str, key: bytes) -> None:
     gateway = Gateway(Ed25519PrivateKey.from_private_bytes(key))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        service, params, *scopes = (await reader.readline()).decode().split()
-        headers = FreshGrant(gateway, [Scope(scope) for scope in scopes])
+        service, params, *words = (await reader.readline()).decode().split()
+        headers = FreshGrant(gateway, words)
         try:
             async with connect(_URL, target=Target(_URL, headers=headers)) as session:
                 stream = await session.open(service, json.loads(params))

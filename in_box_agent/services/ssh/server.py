@@ -14,7 +14,6 @@ from in_box_agent.surroundings import Surroundings
 
 _WINDOW_BYTES = 16 << 20
 _PACKET_BYTES = 256 << 10
-_KEEPALIVE_S = 30
 _KEX = (
     "mlkem768x25519-sha256",
     "sntrup761x25519-sha512@openssh.com",
@@ -55,8 +54,7 @@ class SshBox:
             compression_algs=["none"],
             window=_WINDOW_BYTES,
             max_pktsize=_PACKET_BYTES,
-            keepalive_interval=_KEEPALIVE_S,
-            keepalive_count_max=1 << 30,
+            keepalive_interval=0,  # the session's links have their own
             login_timeout=0,
             server_version="Devbox",
         )

@@ -82,10 +82,9 @@ class Session(SSHServerStreamSession[bytes]):
 
     def _command(self, command: str | None) -> Command:
         around = self._around
-        name = around.shell.rpartition("/")[2]
         return Command(
             program=around.shell,
-            argv=[f"-{name}"] if command is None else [name, "-c", command],
+            argv=around.shell_argv if command is None else around.command_argv(command),
             env=self._environment(),
             directory=around.directory,
             home=around.env["HOME"],
