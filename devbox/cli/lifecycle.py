@@ -47,12 +47,13 @@ async def stop(
 ) -> None:
     """Stop a project's box. Its files are kept, and saved behind your back."""
     from devbox.cli.reach import open_project
-    from devbox.cli.wait import until_save_behind, until_stopped
+    from devbox.cli.wait import APPEAR_S, newest_save, until_save_behind, until_stopped
+    from devbox.model.projects import Phase
 
     begun = time.monotonic()
     async with open_project(call, name, namespace) as (gateway, key):
-        saves = (await gateway.api.list_saves(key)).saves
-        last = max((save.seq for save in saves), default=0)
+        was_down = (await gateway.api.get_project(key)).status.phase is Phase.STOPPED
+        last = 0 if was_down else await newest_save(gateway, key)
         project = await gateway.api.stop_project(key)
         if not no_wait:
             aside = f"{key.name} goes on stopping; its files are kept."
@@ -69,10 +70,11 @@ async def stop(
         call.screen.note(f"{key.name} is down ({duration(time.monotonic() - begun)}).")
         aside = f"The save goes on by itself: devbox saves {key.name}"
         with call.screen.goes_on(aside), call.screen.progress(f"Saving {key.name}") as report:
-            save = await until_save_behind(gateway, key, last, report)
+            appear_s = 0.0 if was_down else APPEAR_S
+            save = await until_save_behind(gateway, key, last, appear_s, report)
     call.screen.answer({"project": project, "save": save})
     if save is None:
-        call.screen.say("Nothing had changed since the newest save.")
+        call.screen.say("No save was begun: nothing seems to have changed.")
     else:
         call.screen.say(
             f"Save {save.seq} is recorded: {size(save.new_bytes)} in {duration(save.duration_s)}."

@@ -20,8 +20,8 @@ _SAVE_POLL_S = 0.2
 _BELIEVE_S = 2.0
 """A failure seen sooner after a start may be the last start's."""
 
-_APPEAR_S = 3.0
-"""A stopped box with something to save shows its save within this time."""
+APPEAR_S = 10.0
+"""A box that was just stopped shows its save within this time."""
 
 _BAD = {Phase.FAILED, Phase.BACKING_OFF}
 
@@ -97,10 +97,15 @@ async def until_saved(gateway: "Gateway", key: ProjectKey, order: str, report: R
         await asyncio.sleep(_SAVE_POLL_S)
 
 
+async def newest_save(gateway: "Gateway", key: ProjectKey) -> int:
+    """The highest sequence of a project's saves; 0 without any."""
+    return max((save.seq for save in (await gateway.api.list_saves(key)).saves), default=0)
+
+
 async def until_save_behind(
-    gateway: "Gateway", key: ProjectKey, last_seq: int, report: Report
+    gateway: "Gateway", key: ProjectKey, last_seq: int, appear_s: float, report: Report
 ) -> Save | None:
-    """Wait for the save that a stop began. None when there was nothing to save."""
+    """Wait for the save that a stop began. None when none came within `appear_s`."""
     begun = time.monotonic()
     while True:
         saves = (await gateway.api.list_saves(key)).saves
@@ -108,7 +113,7 @@ async def until_save_behind(
         busy = [save for save in newer if not _ended(save)]
         if newer and not busy:
             return max(newer, key=lambda save: (save.generation, save.seq))
-        if not newer and time.monotonic() - begun > _APPEAR_S:
+        if not newer and time.monotonic() - begun > appear_s:
             return None
         _tell_save(busy[0] if busy else None, report)
         await asyncio.sleep(_SAVE_POLL_S)

@@ -99,9 +99,16 @@ def test_stop_and_wait_for_the_save(cli: Cli, play) -> None:  # type: ignore[no-
 
 
 def test_stop_and_wait_where_nothing_changed(cli: Cli, play, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("devbox.cli.wait._APPEAR_S", 0.0)
+    monkeypatch.setattr("devbox.cli.wait.APPEAR_S", 0.0)
     play((DONE,))
-    assert cli.ok("stop", "hello", "--wait") == "Nothing had changed since the newest save.\n"
+    said = "No save was begun: nothing seems to have changed.\n"
+    assert cli.ok("stop", "hello", "--wait") == said
+
+
+def test_stopping_what_is_down_waits_only_for_its_save(cli: Cli, play) -> None:  # type: ignore[no-untyped-def]
+    cli.ok("stop", "hello")
+    play((NEW,), (DONE,))
+    assert cli.ok("stop", "hello", "--wait").startswith("Save 1 is recorded")
 
 
 def test_no_wait_says_where_to_look(cli: Cli, play) -> None:  # type: ignore[no-untyped-def]
