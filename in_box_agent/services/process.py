@@ -18,7 +18,10 @@ from typing import Any, Protocol
 STDOUT = 1
 STDERR = 2
 READ_BYTES = 256 << 10
-_PIPE_BYTES = 1 << 20
+_PIPE_BYTES = 256 << 10
+_WIDE_PIPES = 64
+"""So many pipes may be widened at one time. The kernel counts all pipes of a user, and gives one
+that has more than 64 MiB in them (pipe(7)) only tiny new ones."""
 _INPUT_HIGH_BYTES = 1 << 20
 
 ModeChange = Callable[[list[Any]], list[Any]]
@@ -61,6 +64,9 @@ class Owner(Protocol):
 
     def input_full(self, full: bool) -> None:
         """Whether the owner should hold further input back."""
+
+
+_running: set[int] = set()
 
 
 class _Input:
@@ -194,6 +200,7 @@ class Process:
             self._start_on_pipes()
         else:
             self._start_on_terminal(self.command.terminal)
+        _running.add(self._popen.pid)
         self._watch = os.pidfd_open(self._popen.pid)
         self._loop.add_reader(self._watch, self._exited)
 
@@ -213,7 +220,7 @@ class Process:
         for fd in fds:
             os.set_blocking(fd, False)
         for fd in fds[:2]:
-            _widen(fd)
+            _widen(fd, len(_running))
         self._input = _Input(fds[0], self.owner, close_fd=True)
         self.outputs = [_Output(self, fds[1], STDOUT), _Output(self, fds[2], STDERR)]
 
@@ -302,6 +309,7 @@ class Process:
             return
         self._loop.remove_reader(self._watch)
         os.close(self._watch)
+        _running.discard(self.pid)
         self._status = status
         self.settle()
 
@@ -346,8 +354,10 @@ class Process:
         self._terminal = -1
 
 
-def _widen(fd: int) -> None:
+def _widen(fd: int, running: int) -> None:
     """A larger pipe, where the user's allowance permits it."""
+    if 2 * running >= _WIDE_PIPES:
+        return
     try:
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:

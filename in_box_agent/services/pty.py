@@ -88,7 +88,7 @@ async def serve_pty(stream: Stream, around: Surroundings) -> None:
     terminal = _Terminal()
     try:
         process = terminal.process = Process(terminal, _command(params, around))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in what the client sent
         raise Unavailable(f"the box cannot start a process: {error}") from error
     incoming = asyncio.gather(_inward(stream, terminal, process))
     try:

@@ -71,7 +71,7 @@ class Session(SSHServerStreamSession[bytes]):
             return
         try:
             self._process = Process(self, self._command(command))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in what the client sent
             self._channel.write_stderr(f"devbox: cannot start a process: {error}\r\n".encode())
             self._channel.exit(_CANNOT_RUN)
             return
