@@ -133,7 +133,10 @@ def _runtime(turn: Turn, news: Runtime, architecture: str) -> None:
         return
     known = row or RuntimeRow(runtime=news)
     over = news.state in {RuntimeState.READY, RuntimeState.FAILED}
-    merged = known.runtime if news.state is RuntimeState.KNOWN else news
+    # KNOWN tells that the registry has no image of the recipe as it is now: it changed, or the
+    # image is lost. What is being made, or could not be made, stays as it is.
+    stale = known.runtime.state is RuntimeState.READY and not known.wanted
+    merged = news if stale or news.state is not RuntimeState.KNOWN else known.runtime
     merged = replace(
         merged, title=news.title, ports=news.ports, run_image_command=news.run_image_command
     )

@@ -108,6 +108,20 @@ async def test_a_runtime_that_is_not_built_is_ordered_and_its_progress_is_told(
     assert (await house.orchestrator.get_project(KEY)).spec.run_image_command
 
 
+async def test_a_recipe_that_changed_is_built_by_the_next_project(house: House) -> None:
+    changed = Runtime(name="python", source="built-in", title="Python, newer")
+    await report(house, runtimes=(changed,))
+    shown = {
+        one.name: one for one in (await house.orchestrator.list_runtimes(o.Nothing())).runtimes
+    }
+    assert shown["python"] == changed
+    await create(house.orchestrator, start=True)
+    (build,) = (await orders(house)).builds
+    assert build.name == "python"
+    await report(house, runtimes=(changed,))
+    assert (await orders(house)).builds == (build,)
+
+
 async def test_a_failed_build_fails_the_project_and_a_start_tries_again(house: House) -> None:
     await create(house.orchestrator, start=True, runtime="image:registry.example/tool:1")
     (build,) = (await orders(house)).builds
