@@ -82,6 +82,18 @@ def test_half_close_and_bulk(box: Door) -> None:
     assert done.stderr == b"over\n"
 
 
+def test_rekeying_in_the_middle(box: Door) -> None:
+    data = os.urandom(6 << 20)
+    done = box.run("-v", "-o", "LogLevel=DEBUG1", "-o", "RekeyLimit=1M", "box", "cat", stdin=data)
+    assert done.stdout == data
+    assert done.stderr.count(b"SSH2_MSG_NEWKEYS received") > 3
+
+
+def test_keepalives_of_the_client_are_answered(box: Door) -> None:
+    done = box.run("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "box", "sleep 2.5")
+    assert done.returncode == 0
+
+
 def test_a_reader_that_stops_early(box: Door) -> None:
     done = box.run("head -c 5", stdin=bytes(8 << 20))
     assert (done.returncode, done.stdout) == (0, bytes(5))
