@@ -1,11 +1,10 @@
 """`devbox forward`: TCP ports of a box, reached on this machine."""
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _PORTS = 1 << 16
 _LOCALHOST = "127.0.0.1"
 
-Accept = Callable[..., None]
+Failed = Callable[["Forward", DevboxError], None]
 
 Specs = Annotated[
     list[str],
@@ -68,26 +67,15 @@ async def forward(call: Call, name: ProjectName, ports: Specs, namespace: Namesp
     """Reach TCP ports of a box on this machine, until Ctrl-C."""
     from devbox.cli.reach import target
     from devbox.cli.sessions import dial_of, open_session
-    from devbox.edge.tasks import Tasks
 
     forwards = [parse_forward(text) for text in ports]
     dial = await dial_of(target(call, name, namespace))
-    async with (
-        AsyncExitStack() as stack,
-        Tasks("forward") as tasks,
-        open_session(dial) as session,
-    ):
+    async with open_session(dial) as session, AsyncExitStack() as stack:
 
-        async def serve(one: Forward, *ends: Any) -> None:
-            try:
-                await carry(one, session, *ends)
-            except DevboxError as error:
-                call.screen.note(f"{one}: {error.message}")
+        def failed(one: Forward, error: DevboxError) -> None:
+            call.screen.note(f"{one}: {error.message}")
 
-        def accept(one: Forward, *ends: Any) -> None:
-            tasks.start(serve(one, *ends), "carry")
-
-        listening = [await _listen(one, accept, stack) for one in forwards]
+        listening = [await _listen(one, session, failed, stack) for one in forwards]
         call.screen.answer(
             [{"local": f.local, "host": f.host, "port": f.remote} for f in listening]
         )
@@ -100,31 +88,20 @@ async def forward(call: Call, name: ProjectName, ports: Specs, namespace: Namesp
             raise session.error
 
 
-async def _listen(one: Forward, accept: Accept, stack: AsyncExitStack) -> Forward:
+async def _listen(
+    one: Forward, session: "ClientSession", failed: Failed, stack: AsyncExitStack
+) -> Forward:
     """Listen for one forward. Raises Conflict when the port is taken."""
+    from devbox.edge.links import BridgeServer, Lane
+
+    where = {"host": one.host, "port": one.remote}
+    server = BridgeServer(partial(session.open, "tcp", where, Lane.BULK), partial(failed, one))
     try:
-        server = await asyncio.start_server(partial(accept, one), _LOCALHOST, one.local)
+        port = await server.start_tcp(_LOCALHOST, one.local)
     except OSError as error:
         raise Conflict(
             f"port {one.local} of this machine cannot be listened on: {error.strerror}",
             f"Choose another, such as 0:{one.remote} for any free one.",
         ) from error
-    stack.callback(server.close)
-    return replace(one, local=server.sockets[0].getsockname()[1])
-
-
-async def carry(
-    one: Forward,
-    session: "ClientSession",
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-) -> None:
-    """One connection, both ways, each direction to its own end. Raises DevboxError."""
-    from devbox.edge.links import Lane, pump_socket
-
-    try:
-        stream = await session.open("tcp", {"host": one.host, "port": one.remote}, Lane.BULK)
-    except DevboxError:
-        writer.close()
-        raise
-    await pump_socket(stream, reader, writer)
+    stack.push_async_callback(server.close)
+    return replace(one, local=port)

@@ -5,16 +5,15 @@ Both directions have ends of their own, and each waits for its slower side.
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import cast
-
-import structlog
 
 from devbox.edge.links.streams import READ_BYTES, Stream
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Unavailable
 
-_log = structlog.get_logger()
 _PENDING_HIGH = 512 << 10
 _WATER = 512 << 10
 
@@ -102,15 +101,22 @@ class Bridge(asyncio.BufferedProtocol):
         self._step()
         try:
             await self._done
+        except BaseException:
+            self.refuse()
+            raise
         finally:
             stream.watch(None)
-            if self._transport is not None:
-                self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def refuse(self) -> None:
-        """There will be no stream: reset the connection."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Reset the connection: its peer must not take this for an end in order."""
+        if self._transport is None:
+            return
+        sock = self._transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def _step(self) -> None:
         """Move what can be moved."""
@@ -185,10 +191,18 @@ def _nobody(where: str, error: OSError) -> Unavailable:
 
 
 class BridgeServer:
-    """Accepts connections and joins each to a stream that `open_stream` makes."""
+    """Accepts connections and joins each to a stream that `open_stream` makes.
 
-    def __init__(self, open_stream: Callable[[], Awaitable[Stream]]) -> None:
+    `failed` is told why a connection was refused or broke.
+    """
+
+    def __init__(
+        self,
+        open_stream: Callable[[], Awaitable[Stream]],
+        failed: Callable[[DevboxError], None] = lambda error: None,  # noqa: ARG005
+    ) -> None:
         self._open_stream = open_stream
+        self._failed = failed
         self._tasks = Tasks("bridges")
         self._server: asyncio.Server | None = None
 
@@ -211,14 +225,13 @@ class BridgeServer:
         try:
             stream = await self._open_stream()
         except DevboxError as error:
-            _log.warning("not_bridged", reason=error.message)
+            self._failed(error)
             bridge.refuse()
             return
         try:
             await bridge.run(stream)
         except DevboxError as error:
-            _log.warning("bridge_broke", reason=error.message)
-            bridge.refuse()
+            self._failed(error)
         finally:
             await stream.close()
 

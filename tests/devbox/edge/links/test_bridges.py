@@ -6,12 +6,13 @@ import socket
 import struct
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from devbox.edge.links import BridgeServer, Lane, Stream, bridge_tcp, bridge_unix, pump_socket
-from devbox.model.errors import Unavailable
+from devbox.model.errors import DevboxError, Unavailable
 from tests.support.links import Pair, pair
 
 
@@ -73,6 +74,18 @@ async def test_nobody_listens_there() -> None:
         stream = await session.open("tcp", {"path": "/nowhere.sock"})
         with pytest.raises(Unavailable, match="nothing answers at /nowhere"):
             await stream.read()
+
+
+async def test_a_bridge_that_fails_says_why_and_resets_its_socket() -> None:
+    told: asyncio.Queue[DevboxError] = asyncio.Queue()
+    async with pair(_tcp) as agent, agent.client() as session:
+        opening = partial(session.open, "tcp", {"path": "/nowhere.sock"})
+        server = BridgeServer(opening, told.put_nowait)
+        port = await server.start_tcp("127.0.0.1", 0)
+        with pytest.raises(ConnectionResetError):
+            await _ask(port, b"")
+        assert "nothing answers" in (await told.get()).message
+        await server.close()
 
 
 async def test_a_socket_that_resets_closes_its_stream() -> None:
