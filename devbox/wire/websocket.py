@@ -8,7 +8,7 @@ import hashlib
 import struct
 from typing import NamedTuple
 
-from websockets.speedups import apply_mask
+from websockets.utils import apply_mask
 
 from devbox.wire.errors import LinkBroken
 
