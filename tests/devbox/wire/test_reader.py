@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+import websockets.speedups as speedups
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,3 +136,8 @@ def test_random_bytes_give_frames_or_one_clear_error(data: bytes, masked: bool) 
     reader = LinkReader(masked=masked)
     with contextlib.suppress(LinkBroken, ProtocolError):
         reader.feed(data)
+
+
+def test_masking_is_the_compiled_one() -> None:
+    """The one in Python would take most of a link's time."""
+    assert apply_mask is speedups.apply_mask
