@@ -52,6 +52,10 @@ class _Named:
         self._directory = directory
         self.name = name
 
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002
+        """Not known without looking: take the long way."""
+        return False
+
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """As `os.DirEntry.stat`."""
         return os.stat(self.name, dir_fd=self._directory, follow_symlinks=follow_symlinks)
@@ -116,7 +120,11 @@ class DeltaTree(TreeWriter):
         gone = _at_or_below(self._known, roots) - self.found.keys() if roots else set()
         seen = set(self.found)
         opaque = {path for path in self._before.opaque if path not in seen and path not in gone}
-        self.found = {**{p: f for p, f in self._known.items() if p not in gone}, **self.found}
+        merged = dict(self._known)
+        for path in gone:
+            del merged[path]
+        merged.update(self.found)
+        self.found = merged
         self.opaque |= opaque
         for inode, paths in self._before.names.items():
             self.names.setdefault(inode, paths)
