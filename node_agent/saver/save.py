@@ -6,6 +6,8 @@ it. So being killed at any moment leaves the last save, and a next try begins af
 
 import asyncio
 import os
+import stat
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +28,7 @@ from devbox.edge.registry.pull import Place, copy_blob
 from devbox.model.saves import SaveStep
 from node_agent.saver import index as indexes
 from node_agent.saver.copying import Copied, CopyJob, copy_tree, whole
-from node_agent.saver.index import Index, IndexHead, SavedLayer
+from node_agent.saver.index import UNSURE, Index, IndexHead, SavedLayer
 from node_agent.saver.layer import Target, Told
 from node_agent.saver.live import Box, LiveCopy
 from node_agent.saver.merging import CannotMerge, Merge
@@ -41,6 +43,9 @@ MOST_LAYERS = 16
 """Above the runtime."""
 MOST_OWN_LAYERS = 12
 _LEAST_TO_MERGE = 2
+_TICK_NS = 20_000_000
+_FINE_TIMES = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 13)
+"""Whether a change after a look always gets a new time (multigrain timestamps, Linux 6.13)."""
 MOST_TO_LIVE = 1.3
 """Bytes of files in our layers, to those of the upper."""
 DEAD_FROM_BYTES = 1 << 20
@@ -68,9 +73,11 @@ class SaveWork:
     async def run(self) -> SavedImage:
         """Do it. Raises DevboxError, OSError."""
         order = self._order
+        begun_ns = time.time_ns()
         _, base = await self._registry.image(order.base.repository, order.base.digest)
         since, copied = await self._write(await self._usable(indexes.load(self._index)))
         state = combine(order, base, since, copied)
+        state = state if _FINE_TIMES else settled(state, begun_ns)
         await self._gather(state.head.below)
         state = await self._shorten(state, runtime_layers(base))
         made = assemble(base, state.head)
@@ -203,6 +210,16 @@ def combine(order: UpperSave, base: ImageDocument, since: Index | None, copied: 
         sparse=(*_still_sparse(since, copied), *copied.sparse),
     )
     return Index(head=head, entries=tree.found)
+
+
+def settled(state: Index, begun_ns: int) -> Index:
+    """Without files that changed so shortly before that a later change may have the same time."""
+    young = begun_ns - _TICK_NS
+    entries = {
+        path: UNSURE if facts[1] > young and not stat.S_ISDIR(facts[4]) else facts
+        for path, facts in state.entries.items()
+    }
+    return Index(head=state.head, entries=entries)
 
 
 def _still_sparse(since: Index | None, copied: Copied) -> list[tuple[bytes, int]]:

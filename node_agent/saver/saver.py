@@ -137,25 +137,39 @@ class Saver:
         _, document = await self._registry.image(image.repository, image.digest)
         return sparse_files(document)
 
-    async def drop_image(self, repository: str, digest: str) -> None:
-        """Remove one image; its blobs stay while others of the repository may use them."""
-        await self._registry.delete_manifest(repository, digest)
+    async def drop_images(
+        self, repository: str, digests: tuple[str, ...], keep: tuple[str, ...]
+    ) -> None:
+        """Remove images, and those of their blobs that no tagged image and none of `keep` uses.
+
+        No save of the repository may run meanwhile: its blobs have no manifest yet.
+        """
+        kept = (await self._tagged(repository) | set(keep)) - set(digests)
+        used = await self._blobs_of(repository, kept)
+        unused = await self._blobs_of(repository, set(digests)) - used
+        for digest in digests:
+            await self._registry.delete_manifest(repository, digest)
+        for blob in sorted(unused):
+            await self._registry.delete_blob(repository, blob)
 
     async def drop_repository(self, repository: str, digests: tuple[str, ...] = ()) -> None:
         """Remove all images of a repository and their blobs from it.
 
         `digests` names images that no tag names.
         """
-        blobs: set[str] = set()
-        found = set(digests)
-        for tag in await self._registry.tags(repository):
-            if (digest := await self._registry.manifest_digest(repository, tag)) is not None:
-                found.add(digest)
-        for digest in sorted(found):
-            blobs |= await self._blobs(repository, digest)
-            await self._registry.delete_manifest(repository, digest)
-        for blob in sorted(blobs):
-            await self._registry.delete_blob(repository, blob)
+        found = await self._tagged(repository) | set(digests)
+        await self.drop_images(repository, tuple(sorted(found)), ())
+
+    async def _tagged(self, repository: str) -> set[str]:
+        tags = await self._registry.tags(repository)
+        found = [await self._registry.manifest_digest(repository, tag) for tag in tags]
+        return {digest for digest in found if digest is not None}
+
+    async def _blobs_of(self, repository: str, digests: set[str]) -> set[str]:
+        found: set[str] = set()
+        for digest in sorted(digests):
+            found |= await self._blobs(repository, digest)
+        return found
 
     async def _blobs(self, repository: str, digest: str) -> set[str]:
         if await self._registry.manifest_digest(repository, digest) is None:

@@ -106,6 +106,18 @@ async def test_an_unchanged_box_makes_no_layer(story: Story) -> None:
     assert again.new_bytes == 0
 
 
+async def test_on_kernels_with_coarse_times_young_files_are_taken_again(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node_agent.saver.save._FINE_TIMES", False)
+    monkeypatch.setattr("node_agent.saver.save._TICK_NS", 3600 * 10**9)
+    await story.begin()
+    fill(story.box.merged)
+    await story.save()
+    assert (await story.save()).changed
+    await story.check()
+
+
 async def test_the_same_tree_gives_the_same_digest(story: Story) -> None:
     await story.begin()
     fill(story.box.merged)

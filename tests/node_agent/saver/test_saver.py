@@ -1,6 +1,7 @@
 """The saver's processes: steps in order, cancelled and killed workers, the registry's upkeep."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -133,6 +134,44 @@ async def test_a_dropped_repository_holds_nothing(
     for layer in document.manifest.layers:
         assert await registry.blob_size("projects/dropped", layer.digest) is None
     assert await registry.manifest_digest(base.repository, base.digest) == base.digest
+
+
+async def test_dropped_saves_leave_what_others_use(
+    saver: Saver, registry: Registry, upper: Path, base: Image, tmp_path: Path
+) -> None:
+    saves = []
+    for number in range(3):
+        (upper / "file").write_text(str(number))
+        ordered = order(upper, base, tmp_path / "index", "some", tags=(f"save-{number}",))
+        saves.append(await saver.save(ordered))
+    _, middle = await registry.image("projects/some", saves[1].image.digest)
+    await saver.drop_images("projects/some", (saves[0].image.digest, saves[1].image.digest), ())
+    assert await registry.tags("projects/some") == ("save-2",)
+    assert await registry.blob_size("projects/some", middle.manifest.config.digest) is None
+    unpacked = await unpack_with_umoci(registry, saves[2].image, tmp_path / "out")
+    assert (unpacked / "file").read_text() == "2"
+
+
+async def test_killed_at_any_moment_the_next_try_is_one_complete_save(
+    saver: Saver, registry: Registry, upper: Path, base: Image, tmp_path: Path
+) -> None:
+    (upper / "large").write_bytes(os.urandom(20 << 20))
+    ordered = order(upper, base, tmp_path / "index", "torn", tags=("save-1",))
+    for number in range(6):
+        (upper / "large").write_bytes(os.urandom(20 << 20))
+        task = asyncio.gather(saver.save(ordered))
+        done, _ = await asyncio.wait([task], timeout=0.02 * 2**number)
+        if not done:
+            for worker in workers():
+                worker.kill()
+        with contextlib.suppress(Unavailable):
+            await task
+    saved = await saver.save(ordered)
+    assert await registry.tags("projects/torn") == ("save-1",)
+    assert await registry.manifest_digest("projects/torn", "save-1") == saved.image.digest
+    unpacked = await unpack_with_umoci(registry, saved.image, tmp_path / "out")
+    assert (unpacked / "large").read_bytes() == (upper / "large").read_bytes()
+    assert list(tmp_path.glob("index*")) == [tmp_path / "index"]
 
 
 async def test_an_image_is_copied_to_another_project(
