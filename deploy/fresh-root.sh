@@ -10,18 +10,29 @@ here=$(readlink -f "$(dirname "$0")/..")
 root=${KEEP:-$(mktemp -d /var/tmp/fresh-root.XXXXXX)}
 child=
 tidy() {
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap '' INT TERM HUP
+  # The child is the first process of all that the command started: the kernel ends them with it.
   [ -z "$child" ] || { kill -KILL "$child" 2>/dev/null || true; wait "$child" 2>/dev/null || true; }
-  [ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root"
+  [ -n "${KEEP:-}" ] && return
+  # What was just ended may still write for a moment.
+  for _ in 1 2 3 4 5; do rm -rf --one-file-system "$root" 2>/dev/null && break; sleep 0.2; done
 }
 trap tidy EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
+alone() { # COMMAND...   in mounts and process ids of its own, so that nothing of it outlives this script
+  unshare --mount --pid --fork --kill-child --mount-proc "$@" &
+  child=$!
+  wait $child && status=0 || status=$?
+  child=
+  return $status
+}
 
 if [ ! -x "$root/bin/bash" ]; then
   echo "Making a new Debian root" >&2
   sources=$(find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.list' -size +0 -o -name '*.sources' -size +0 2>/dev/null | sort)
   # shellcheck disable=SC2086
-  mmdebstrap --quiet --mode=root --variant=minbase \
+  alone mmdebstrap --quiet --mode=root --variant=minbase \
     --include=ca-certificates,git,make,python3,python3-venv,sudo bookworm "$root" $sources
   grep -l Acquire:: /etc/apt/apt.conf.d/* 2>/dev/null | xargs -r cp -t "$root/etc/apt/apt.conf.d" || true
 fi
@@ -49,8 +60,4 @@ exec env -i HOME=/root LANG=C.UTF-8 TERM=xterm PATH=/usr/local/sbin:/usr/local/b
   PIP_CERT=$ca SSL_CERT_FILE=$ca REQUESTS_CA_BUNDLE=$ca NODE_EXTRA_CA_CERTS=$ca GIT_SSL_CAINFO=$ca ${CI:+CI=$CI} \
   bash -c "$command"
 INSIDE
-unshare --mount --pid --fork --kill-child bash "$root/enter" "$root" "$*" &
-child=$!
-wait $child && status=0 || status=$?
-child=
-exit $status
+alone bash "$root/enter" "$root" "$*"
