@@ -6,7 +6,7 @@ it. So being killed at any moment leaves the last save, and a next try begins af
 
 import asyncio
 import os
-import stat
+import re
 import time
 from pathlib import Path
 from typing import Protocol
@@ -44,7 +44,7 @@ MOST_LAYERS = 16
 MOST_OWN_LAYERS = 12
 _LEAST_TO_MERGE = 2
 _TICK_NS = 20_000_000
-_FINE_TIMES = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 13)
+_FINE_TIMES = [int(part) for part in re.findall(r"\d+", os.uname().release)[:2]] >= [6, 13]
 """Whether a change after a look always gets a new time (multigrain timestamps, Linux 6.13)."""
 MOST_TO_LIVE = 1.3
 """Bytes of files in our layers, to those of the upper."""
@@ -215,10 +215,7 @@ def combine(order: UpperSave, base: ImageDocument, since: Index | None, copied: 
 def settled(state: Index, begun_ns: int) -> Index:
     """Without files that changed so shortly before that a later change may have the same time."""
     young = begun_ns - _TICK_NS
-    entries = {
-        path: UNSURE if facts[1] > young and not stat.S_ISDIR(facts[4]) else facts
-        for path, facts in state.entries.items()
-    }
+    entries = {path: UNSURE if facts[1] > young else facts for path, facts in state.entries.items()}
     return Index(head=state.head, entries=entries)
 
 
