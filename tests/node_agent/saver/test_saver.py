@@ -194,12 +194,11 @@ async def test_a_registry_that_dies_in_the_middle_leaves_the_last_save(
         first = await saver.save(ordered)
         (upper / "big").write_bytes(os.urandom(24 << 20))
 
-        async def on_progress(done: int, expected: int) -> None:
-            if done:
-                server.kill()
+        async def on_step(step: SaveStep) -> None:
+            server.kill()
 
         with pytest.raises(Unavailable):
-            await saver.save(ordered, on_progress)
+            await saver.save(ordered, on_step=on_step)
         server.start()
         assert await registry.manifest_digest("projects/dies", first.image.digest)
         again = await saver.save(ordered)
