@@ -86,12 +86,13 @@ class Freeze:
 
 
 def processes(cgroup: str) -> list[int]:
-    """Process ids of a box, lowest first; none when it is gone."""
-    try:
-        text = (Path(cgroup) / "cgroup.procs").read_text()
-    except OSError:
-        return []
-    return sorted(int(line) for line in text.split())
+    """Process ids of a box, those in cgroups of its own making too, lowest first."""
+    found: list[int] = []
+    for directory, _, _ in os.walk(cgroup):
+        with contextlib.suppress(OSError):
+            text = (Path(directory) / "cgroup.procs").read_text()
+            found += (int(line) for line in text.split())
+    return sorted(found)
 
 
 def thaw(cgroup: str) -> None:

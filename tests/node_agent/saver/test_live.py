@@ -116,6 +116,19 @@ async def test_changes_after_a_live_save_are_in_the_next(
     assert differences(facts(box.merged), facts(unpacked)) == []
 
 
+async def test_processes_in_cgroups_of_the_box_itself_stand_still_too(
+    registry: Registry, box: Overlay, base: Image, group: Path, tmp_path: Path
+) -> None:
+    inner = group / "inner"
+    inner.mkdir()
+    try:
+        with inhabitant(box.merged, inner, "idle"):
+            saved = await save(registry, order(box.upper, base, tmp_path / "i", cgroup=str(group)))
+            assert saved.frozen_ms > 0
+    finally:
+        inner.rmdir()
+
+
 _HOLDER = """
 import sys, time
 from node_agent.saver.freezing import Freeze
