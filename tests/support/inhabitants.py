@@ -38,10 +38,10 @@ def cgroup(name: str) -> Iterator[Path]:
         for pid in (path / "cgroup.procs").read_text().split():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-        _remove(path)
+        remove(path)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Killed processes leave their cgroup a little later."""
     for _ in range(200):
         with suppress(OSError):

@@ -14,7 +14,7 @@ from devbox.edge.registry import Registry
 from devbox.model.projects import Image, WhenBusy
 from node_agent.saver.thaw_guard import Freezer
 from tests.node_agent.saver.saves import order, save
-from tests.support.inhabitants import cgroup, inhabitant
+from tests.support.inhabitants import cgroup, inhabitant, remove
 from tests.support.overlays import Overlay
 from tests.support.saved_images import push_base, unpack_with_umoci
 from tests.support.trees import differences, facts
@@ -126,7 +126,7 @@ async def test_processes_in_cgroups_of_the_box_itself_stand_still_too(
             saved = await save(registry, order(box.upper, base, tmp_path / "i", cgroup=str(group)))
             assert saved.frozen_ms > 0
     finally:
-        inner.rmdir()
+        remove(inner)
 
 
 _HOLDER = """
