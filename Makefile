@@ -49,6 +49,7 @@ format: test-setup ## Bring the code into form
 	@$(VENV)/bin/ruff check --fix .
 
 bench: test-setup ## Figures beside the best peers; a quiet machine, please
+	@deploy/setup.sh packages bench
 	$(PY) -m bench.save
 	$(PY) -m bench.create
 	$(PY) -m bench.tunnel
