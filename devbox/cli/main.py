@@ -31,6 +31,8 @@ TABLE = {
     "ssh-config": Entry(
         "devbox.cli.ssh_config", "ssh_config", "Let plain `ssh NAME.devbox` work.", _CONNECT
     ),
+    "exec": Entry("devbox.cli.ssh", "execute", "Run a command in a box, streams apart.", _CONNECT),
+    "open": Entry("devbox.cli.open", "open_project", "Open a project in an editor.", _CONNECT),
     "cp": Entry("devbox.cli.copy", "cp", "Copy files to and from a box.", _CONNECT),
     "forward": Entry("devbox.cli.forward", "forward", "Reach a box's TCP ports here.", _CONNECT),
     "ping": Entry("devbox.cli.ping", "ping", "Measure the way to a box.", _CONNECT),

@@ -93,6 +93,21 @@ def ssh(
     return 0
 
 
+@command(
+    "devbox exec hello -- make -C /project test",
+    "devbox exec hello -- psql -h db -U postgres < dump.sql",
+    passes_arguments=True,
+)
+def execute(
+    call: Call, name: Name, namespace: Namespace = "", arguments: tuple[str, ...] = ()
+) -> int:
+    """Run a command in a box: its own exit status, standard error apart, no terminal."""
+    if not arguments:
+        raise BadInput("there is no command to run", "Write it behind `--`.")
+    _by_name(call, name, namespace, Options(words=tuple(arguments)))
+    return 0
+
+
 def _address(name: str, address: str, address_file: Path | None) -> str:
     """The address to use, if no name was given. Raises BadInput for none, or too many."""
     from devbox.cli.files import read_text

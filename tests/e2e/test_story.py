@@ -292,6 +292,13 @@ def test_a_node_agent_killed_in_a_save_ends_with_one_save(me: Person, machine: M
     me.sh("hello", "rm /project/big")
 
 
+def test_a_box_started_past_the_shim_refuses_to_serve(me: Person, machine: Machine) -> None:
+    said = machine.start_past_the_shim(uid(me, "hello"))
+    assert said.returncode != 0
+    assert "start record" in said.stderr + said.stdout
+    assert look(me) == SEEN
+
+
 def test_rotating_tokens_ends_open_links(me: Person, tmp_path: Path) -> None:
     kept = tmp_path / "address"
     kept.write_text(str(me.json("token", "new", "second")["url"]))

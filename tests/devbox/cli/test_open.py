@@ -1,0 +1,47 @@
+"""`devbox open` and `devbox exec`: the right URL, the right entry, one clear error."""
+
+from pathlib import Path
+
+import pytest
+
+from devbox.cli.open import Ide, url_of
+from tests.devbox.cli.conftest import Cli
+
+GATEWAY = (
+    "jetbrains-gateway://connect#type=ssh&deploy=false&host=a.b.devbox&port=22&user=devbox"
+    "&projectPath=/project/a%20b"
+)
+
+
+@pytest.mark.parametrize(
+    ("ide", "url"),
+    [
+        (Ide.VSCODE, "vscode://vscode-remote/ssh-remote+a.b.devbox/project/a%20b"),
+        (Ide.CURSOR, "cursor://vscode-remote/ssh-remote+a.b.devbox/project/a%20b"),
+        (
+            Ide.JETBRAINS,
+            GATEWAY,
+        ),
+    ],
+)
+def test_urls(ide: Ide, url: str) -> None:
+    assert url_of(ide, "a.b.devbox", "/project/a b", "devbox") == url
+
+
+def test_open_prints_the_url_and_writes_the_entry(cli: Cli, home: Path) -> None:
+    cli.ok("create", "hello", "--no-start")
+    out = cli.ok("open", "hello", "--print", "--folder", "/project")
+    assert out == "vscode://vscode-remote/ssh-remote+hello.default.devbox/project\n"
+    assert "hello.default.devbox" in (home / ".config/devbox/ssh_config").read_text()
+    assert "Include" in (home / ".ssh/config").read_text()
+
+
+def test_open_of_nothing(cli: Cli) -> None:
+    assert cli.run("open", "nobody", "--print").code == 4
+
+
+def test_exec_needs_a_command(cli: Cli) -> None:
+    cli.ok("create", "hello", "--no-start")
+    result = cli.run("exec", "hello")
+    assert result.code == 2
+    assert "there is no command" in result.err
