@@ -141,6 +141,7 @@ async def test_boxes_go_on_while_the_controller_is_killed_and_comes_back(
 
         assert process.end() == 0
         os.kill(pid, signal.SIGKILL)
+        await _ended(containerd, pid)
         await process.start()
         third = await _generation(orchestrator, 2)
         assert third.status.restarts == 0
@@ -150,8 +151,8 @@ async def test_boxes_go_on_while_the_controller_is_killed_and_comes_back(
         assert fourth.status.restarts == 1
 
         await orchestrator.delete_project(KEY)
-        while await cri.sandboxes():
-            await asyncio.sleep(0.05)
+        await _told_to_drop(layout, made.project.uid)
+        assert await cri.sandboxes() == []
         await report(layout, dropped=(made.project.uid,))
         await until_gone(orchestrator)
         assert made.token not in process.log()
@@ -177,6 +178,32 @@ async def _generation(orchestrator: o.Orchestrator, number: int) -> Any:
             if project.generation == number and project.status.box_ip:
                 return project
             await asyncio.sleep(0.05)
+
+
+async def _told_to_drop(layout: Layout, project_uid: str) -> None:
+    """A node reports what it was told to do, not before."""
+    client = NodeOrdersClient(layout.node_socket)
+    revision = 0
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                asked = n.AskOrders(node="node-1", revision=revision, wait_s=5.0)
+                orders = await client.orders(asked)
+                if any(drop.project_uid == project_uid for drop in orders.drops):
+                    return
+                revision = orders.revision
+    finally:
+        await client.close()
+
+
+async def _ended(containerd: ContainerdServer, pid: int) -> None:
+    """Containerd has seen that the process ended."""
+    async with asyncio.timeout(10):
+        while any(
+            row.split()[1:3] == [str(pid), "RUNNING"]
+            for row in containerd.ctr("task", "ls").stdout.splitlines()[1:]
+        ):
+            await asyncio.sleep(0.02)
 
 
 def _pid(containerd: ContainerdServer) -> int:
