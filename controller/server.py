@@ -64,6 +64,7 @@ class Controller:
             see=turns.see,
             registry_host=settings.registry_host,
             log_root=layout.logs,
+            most_processes=settings.box_processes,
         )
         turns.pods = driver
         await admin_token(layout.keys, db)

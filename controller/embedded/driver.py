@@ -17,7 +17,7 @@ import structlog
 
 from controller.core import events as e
 from controller.core.state import Box, pod_uid
-from controller.embedded import endings, health, logs, pods
+from controller.embedded import endings, health, logs, pods, processes
 from controller.embedded.network import Network
 from controller.embedded.rules import Neighbour
 from controller.store.projects import ProjectRow
@@ -72,6 +72,7 @@ class PodDriver:
         see: Callable[[str, e.Event], Awaitable[None]],
         registry_host: str,
         log_root: Path,
+        most_processes: int = 0,
     ) -> None:
         self._cri = runtime
         self._network = network
@@ -79,6 +80,7 @@ class PodDriver:
         self._see = see
         self._registry = registry_host
         self._logs = log_root
+        self._most_processes = most_processes
         self._pods: dict[str, _Pod] = {}
         self._ipv6 = Path("/proc/sys/net/ipv6").exists()
 
@@ -141,6 +143,7 @@ class PodDriver:
             created = await self._cri.create_container(pod.sandbox, container, config)
             if not pod.stopping.is_set():
                 await self._cri.start_container(created)
+                processes.bound(created, self._most_processes)
                 self._remove_old_logs(pod)
                 await self._attend(pod, created, address)
 

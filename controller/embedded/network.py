@@ -27,6 +27,7 @@ def net_of(settings: ServerSettings) -> Net:
         subnet=IPv4Network(settings.subnet),
         bridge=settings.bridge,
         gateway_port=settings.gateway_port,
+        registry_port=settings.registry_port,
     )
 
 

@@ -2,7 +2,8 @@
 
 Every box has its own link to the host (CNI `ptp`), so whatever goes between two boxes is forwarded
 and passes here. The whole table is replaced in one transaction, so there is no moment without it.
-A box that the table does not know reaches no other one.
+A box that the table does not know reaches no other one. The registry asks for no password, so of
+this machine only root reaches it.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from ipaddress import IPv4Network
 from devbox.model.nodes import AGENT_PORT
 
 DNS_PORT = 53
+METADATA = ("169.254.0.0/16", "100.100.100.200", "168.63.129.16")
+"""Where clouds tell a machine its own credentials: link-local, and two clouds' own addresses."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Net:
     subnet: IPv4Network
     bridge: str
     gateway_port: int
+    registry_port: int
 
     @property
     def gateway(self) -> str:
@@ -57,6 +61,7 @@ table inet {table} {{
     type filter hook forward priority filter; policy accept;
     ip daddr {subnet} tcp dport {AGENT_PORT} drop
     ct state established,related accept
+    ip saddr {subnet} ip daddr {{ {", ".join(METADATA)} }} drop
     ip saddr {subnet} ip daddr {subnet} ip saddr vmap @namespace_of
     ip daddr {subnet} drop
   }}
@@ -69,6 +74,10 @@ table inet {table} {{
     ip daddr {net.gateway} tcp dport {{ {DNS_PORT}, {net.gateway_port} }} accept
     meta nfproto ipv4 icmp type echo-request accept
     ip saddr {subnet} drop
+  }}
+  chain own {{
+    type filter hook output priority filter; policy accept;
+    oifname "lo" tcp dport {net.registry_port} meta skuid != 0 reject with tcp reset
   }}
   chain outgoing {{
     type nat hook postrouting priority srcnat; policy accept;

@@ -134,6 +134,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bridge: str = "devbox0"
     keep_upper_s: float = -1.0
     """How long a stopped project's saved upper is kept; below 0: until the disk is nearly full."""
+    box_processes: int = 8192
+    """Processes and threads that one box may have; 0: any number."""
     freeze_limit_ms: int = 500
     """A live save never lets a box stand still for longer."""
 

@@ -31,6 +31,8 @@ from tests.support.registry import RegistryServer
 
 pytestmark = pytest.mark.root
 _PATIENCE_S = 40.0
+_PROCESSES = 77
+_CAP_MKNOD = 27
 
 # Answers like an agent: 200 on the agent's port, whatever it is asked.
 _AGENT = """\
@@ -80,7 +82,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             (containerd.directory / "cni" / "10-test.conflist").unlink()
             third = int(containerd.bridge[2:4], 16)
             subnet = IPv4Network(f"10.{100 + third % 40}.{third}.0/24")
-            net = Net(subnet=subnet, bridge=containerd.bridge, gateway_port=7080)
+            net = Net(
+                subnet=subnet, bridge=containerd.bridge, gateway_port=7080, registry_port=7081
+            )
             known = {
                 name: _push(registry, name, script)
                 for name, script in (
@@ -185,6 +189,7 @@ def _driver(node: Node, network: Network, tasks: Tasks, see: Callable[..., objec
         see=see,  # type: ignore[arg-type]
         registry_host=node.registry.host,
         log_root=node.containerd.layout.data / "logs",
+        most_processes=_PROCESSES,
     )
 
 
@@ -247,6 +252,17 @@ async def test_a_box_that_eats_more_than_its_bound_is_ended_and_says_so(bench: B
     assert "more memory than its bound" in ended.sentence
     root = bench.node.containerd.layout.data / "logs"
     assert logs.last_lines(root, _box(project, 1).pod_uid, 1)[0].startswith("50000")
+
+
+async def test_a_box_is_confined(bench: Bench) -> None:
+    project = bench.start("confined")
+    await bench.serving(project)
+    asked = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max; cat /proc/self/status"
+    _, said = await bench.run(project, "/bin/sh", "-c", f"({asked}) 2>/dev/null")
+    assert said.splitlines()[0] == str(_PROCESSES)
+    facts = dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+    assert facts["Seccomp"].strip() == "2"
+    assert not int(facts["CapBnd"], 16) >> _CAP_MKNOD & 1
 
 
 async def test_an_agent_that_refuses_is_heard(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from devbox.edge.tasks import Tasks
 from tests.controller.embedded.test_names import code, query
 
 # Every address of 127.0.0.0/8 is this machine's: .2 plays a box.
-_NET = Net(subnet=IPv4Network("127.88.0.0/24"), bridge="none", gateway_port=1)
+_NET = Net(subnet=IPv4Network("127.88.0.0/24"), bridge="none", gateway_port=1, registry_port=2)
 _BOX = "127.88.0.2"
 
 

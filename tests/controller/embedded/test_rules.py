@@ -6,9 +6,9 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from controller.embedded.rules import Neighbour, Net, ruleset
+from controller.embedded.rules import METADATA, Neighbour, Net, ruleset
 
-NET = Net(subnet=IPv4Network("10.1.0.0/24"), bridge="dvt0", gateway_port=7080)
+NET = Net(subnet=IPv4Network("10.1.0.0/24"), bridge="dvt0", gateway_port=7080, registry_port=7081)
 BOXES = {
     "10.1.0.2": Neighbour("team-a", "db"),
     "10.1.0.3": Neighbour("team-a", "web"),
@@ -26,6 +26,13 @@ def test_an_empty_network_has_a_filter_too() -> None:
     text = ruleset(NET, {})
     assert "elements" not in text
     assert "ip daddr 10.1.0.0/24 drop" in text
+
+
+@pytest.mark.parametrize("address", METADATA)
+def test_boxes_do_not_reach_the_clouds_metadata(address: str) -> None:
+    rule = next(line for line in ruleset(NET, BOXES).splitlines() if address in line)
+    assert rule.strip().startswith("ip saddr 10.1.0.0/24 ip daddr {")
+    assert rule.endswith("drop")
 
 
 @pytest.mark.root
