@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from devbox.edge.registry.references import Reference
 from devbox.edge.routes import Who
 from devbox.model import orchestrator as o
 from devbox.model.errors import DevboxError, Forbidden, NotFound, Unauthorized
 from devbox.model.grants import Scope
 from devbox.model.projects import User
-from devbox.model.runtimes import no_release, release_named
+from devbox.model.runtimes import IMAGE_PREFIX, no_release, release_named
 from devbox.model.tokens import token_hash
 
 
@@ -99,6 +100,19 @@ def _permit_user(who: Who, caller: Caller, request: msgspec.Struct) -> None:
         release = release_named(request.spec.runtime, request.namespace)
         if release and not caller.sees(release.namespace):
             raise no_release(request.spec.runtime)
+        if not caller.user.admin:
+            _permit_image(request.spec.runtime)
+
+
+def _permit_image(runtime: str) -> None:
+    """The server fetches images by itself, so a reference must not open what only it reaches."""
+    if not runtime.startswith(IMAGE_PREFIX):
+        return
+    if Reference.parse(runtime.removeprefix(IMAGE_PREFIX)).is_near:
+        raise Forbidden(
+            "images of the server's own machine are for admins",
+            "An admin can add it for all: devbox runtime add NAME REFERENCE",
+        )
 
 
 def no_namespace(namespace: str) -> NotFound:

@@ -182,7 +182,9 @@ def only_one(layout: Layout, bridge: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _file_held(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    # Whoever can read it can lock it, and keep the server from starting.
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -1,5 +1,6 @@
 """Image references as people write them: `host[:port]/name[:tag][@digest]`. Pure."""
 
+import ipaddress
 import re
 from typing import Self
 
@@ -13,7 +14,7 @@ _HOST = re.compile(
 )
 _NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_LOOPBACK = ("localhost", "127.", "[::1]")
+_PORT = re.compile(r":\d+$")
 _HINT = "Write it as HOST/NAME:TAG or HOST/NAME@sha256:…; the registry's host must be named."
 
 
@@ -49,8 +50,31 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def base_url(self) -> str:
         """The registry's URL: plain HTTP on loopback only."""
-        plain = self.host.startswith(_LOOPBACK)
+        address = self._address
+        plain = self._name == "localhost" or (address is not None and address.is_loopback)
         return f"{'http' if plain else 'https'}://{self.host}"
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the registry is, or may be, this machine or a service of its cloud."""
+        name, address = self._name, self._address
+        if address is None:
+            # What ends in a number is an address to a resolver, in a spelling of its own.
+            last = name.rpartition(".")[2]
+            return last == "localhost" or re.fullmatch(r"\d+|0x[0-9a-f]*", last) is not None
+        return address.is_loopback or address.is_link_local or address.is_unspecified
+
+    @property
+    def _name(self) -> str:
+        return _PORT.sub("", self.host).lower()
+
+    @property
+    def _address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        try:
+            address = ipaddress.ip_address(self._name.strip("[]"))
+        except ValueError:
+            return None
+        return getattr(address, "ipv4_mapped", None) or address
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

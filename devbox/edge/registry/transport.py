@@ -5,11 +5,15 @@ Knows nothing of what is asked; `client` does.
 
 import asyncio
 import contextlib
+import errno
+import ipaddress
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from devbox.edge.registry.auth import Authorizer
 from devbox.model.errors import (
@@ -93,8 +97,12 @@ class Transport:
     @property
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
+            safe = self.base_url.startswith("https:")
             self._http = aiohttp.ClientSession(
-                auto_decompress=False, trust_env=self.base_url.startswith("https:")
+                auto_decompress=False,
+                trust_env=safe,
+                connector=aiohttp.TCPConnector(socket_factory=_far_socket),
+                trace_configs=[_never_plain()] if safe else None,
             )
         return self._http
 
@@ -163,6 +171,39 @@ class Transport:
         if self._http is not None:
             await self._http.close()
             self._http = None
+
+
+def _never_plain() -> aiohttp.TraceConfig:
+    """Refuses plain HTTP wherever a registry leads: to our own registry, or with a password."""
+
+    def check(url: URL) -> None:
+        if url.scheme == "http":
+            raise Forbidden(
+                f"the registry leads to {url.host} by plain HTTP", "Use one that stays with HTTPS."
+            )
+
+    async def on_start(_: Any, __: Any, about: aiohttp.TraceRequestStartParams) -> None:
+        check(about.url)
+
+    async def on_redirect(_: Any, __: Any, about: aiohttp.TraceRequestRedirectParams) -> None:
+        headers = about.response.headers
+        check(URL(headers.get("Location") or headers.get("URI") or ""))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(on_start)
+    trace.on_request_redirect.append(on_redirect)
+    return trace
+
+
+def _far_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket for any address but link-local ones, where clouds tell machines their credentials.
+
+    A foreign registry may send its client anywhere: by a redirect, by a realm, by a name.
+    """
+    family, kind, protocol, _, address = info
+    if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
+        raise OSError(errno.EACCES, "no registry's address")
+    return socket.socket(family, kind, protocol)
 
 
 async def read_error(response: aiohttp.ClientResponse, ask: Ask) -> DevboxError:

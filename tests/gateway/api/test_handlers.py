@@ -195,6 +195,17 @@ async def test_a_release_of_somebody_else_is_none_to_start_from(callers: Callers
     await callers.admin.create_project(copy)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:7081", "localhost:7081", "169.254.169.254", "127.1"])
+async def test_only_admins_take_images_from_the_servers_own_machine(
+    callers: Callers, host: str
+) -> None:
+    spec = ProjectSpec(runtime=f"image:{host}/projects/another:save-1")
+    request = o.CreateProject(**NAMES, spec=spec)
+    with pytest.raises(Forbidden, match="are for admins"):
+        await callers.member.create_project(request)
+    await callers.admin.create_project(request)
+
+
 async def test_a_member_hears_the_same_of_a_missing_project(callers: Callers) -> None:
     assert await outcomes(callers.member) == await outcomes(callers.stranger)
 
