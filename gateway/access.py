@@ -15,7 +15,13 @@ from devbox.model import orchestrator as o
 from devbox.model.errors import DevboxError, Forbidden, NotFound, Unauthorized
 from devbox.model.grants import Scope
 from devbox.model.projects import User
-from devbox.model.runtimes import IMAGE_PREFIX, no_release, release_named
+from devbox.model.runtimes import (
+    IMAGE_PREFIX,
+    no_release,
+    no_save,
+    release_named,
+    save_named,
+)
 from devbox.model.tokens import token_hash
 
 
@@ -100,6 +106,9 @@ def _permit_user(who: Who, caller: Caller, request: msgspec.Struct) -> None:
         release = release_named(request.spec.runtime, request.namespace)
         if release and not caller.sees(release.namespace):
             raise no_release(request.spec.runtime)
+        save = save_named(request.spec.runtime, request.namespace)
+        if save and not caller.sees(save.namespace):
+            raise no_save(request.spec.runtime)
         if not caller.user.admin:
             _permit_image(request.spec.runtime)
 

@@ -1,4 +1,4 @@
-"""Where a new project comes from: a runtime, a release, or any image.
+"""Where a new project comes from: a runtime, a release, a save, or any image.
 
 Works inside a transaction; asks for what must be built or pulled first.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from controller.store import projects, runtimes, saves
+from controller.store.projects import ProjectRow
 from controller.store.runtimes import RuntimeRow
 from devbox.model.errors import BadInput, Unavailable
 from devbox.model.projects import Image, Port
@@ -19,9 +20,13 @@ from devbox.model.runtimes import (
     ReleaseName,
     Runtime,
     RuntimeState,
+    SaveName,
     no_release,
+    no_save,
     release_named,
+    save_named,
 )
+from devbox.model.saves import SaveStep
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,511}")
 
@@ -31,7 +36,7 @@ class Origin:
     """What a project's runtime stands for."""
 
     runtime: str
-    """The runtime's name; empty for a release."""
+    """The runtime's name; empty for a release and a save."""
     image: Image | None
     """None: it is being built or pulled."""
     waiting: str = ""
@@ -40,11 +45,16 @@ class Origin:
 
 
 def find_origin(db: sqlite3.Connection, namespace: str, runtime: str) -> Origin:
-    """Resolve `python`, `hello:v1`, `namespace/hello:v1` or `image:REFERENCE`. Raises NotFound."""
+    """Resolve `python`, `hello:v1`, `hello@save-12` or `image:REFERENCE`. Raises NotFound.
+
+    A release and a save may be of another namespace: `namespace/hello:v1`.
+    """
     if runtime.startswith(IMAGE_PREFIX):
         return _of_runtime(db, _image_runtime(db, runtime.removeprefix(IMAGE_PREFIX)))
     if release := release_named(runtime, namespace):
         return _of_release(db, runtime, release)
+    if save := save_named(runtime, namespace):
+        return _of_save(db, runtime, save)
     if runtimes.find(db, runtime) is None and not runtimes.any_node(db):
         raise Unavailable(
             "the node has not said yet which runtimes it has", "Try again in a few seconds."
@@ -110,6 +120,25 @@ def _of_release(db: sqlite3.Connection, runtime: str, release: ReleaseName) -> O
     image = saves.release_image(db, source.uid, release.version) if source else None
     if source is None or image is None:
         raise no_release(runtime)
+    return _of_project(source, image)
+
+
+def _of_save(db: sqlite3.Connection, runtime: str, name: SaveName) -> Origin:
+    source = projects.find(db, name.namespace, name.project)
+    image = recorded_image(db, source.uid, name.seq) if source else None
+    if source is None or image is None:
+        raise no_save(runtime)
+    return _of_project(source, image)
+
+
+def recorded_image(db: sqlite3.Connection, project_uid: str, seq: int) -> Image | None:
+    """The image of a save that is recorded."""
+    save = saves.find(db, project_uid, seq)
+    recorded = save is not None and save.step is SaveStep.RECORDED
+    return saves.image(db, project_uid, seq) if recorded else None
+
+
+def _of_project(source: ProjectRow, image: Image) -> Origin:
     return Origin(
         runtime="",
         image=image,

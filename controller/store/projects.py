@@ -24,7 +24,7 @@ class ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
     image: Image
     """No repository yet: its runtime is not there."""
     runtime: str
-    """The name of the runtime that it waits for or was made from; empty for a release."""
+    """The name of the runtime it waits for or was made from; empty for a release and a save."""
     desired: Desired
     created_at: float
     host_key: str

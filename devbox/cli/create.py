@@ -117,7 +117,7 @@ async def create(
         project = made.project
         try:
             if not no_start and not no_wait:
-                project = await _wait(call, gateway, project)
+                project = await until_started(call, gateway, project)
         finally:
             call.screen.answer(
                 {"project": project, "address": address, "url": url_of(gateway, address)}
@@ -176,7 +176,8 @@ def tell_address(call: Call, gateway: "Gateway", address: str) -> None:
     call.screen.say()
 
 
-async def _wait(call: Call, gateway: "Gateway", project: "Project") -> "Project":
+async def until_started(call: Call, gateway: "Gateway", project: "Project") -> "Project":
+    """Wait, and say so, until the new project's box is ready."""
     from devbox.cli.wait import until_ready
 
     name = project.name

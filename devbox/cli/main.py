@@ -20,6 +20,7 @@ _ACCESS, _SERVER, _MORE = "Runtimes and access", "Server", "More"
 
 TABLE = {
     "create": Entry("devbox.cli.create", "create", "Make a project and start it.", _PROJECTS),
+    "clone": Entry("devbox.cli.clone", "clone", "Make a project of another's files.", _PROJECTS),
     "list": Entry("devbox.cli.projects", "list_projects", "List projects.", _PROJECTS),
     "show": Entry("devbox.cli.projects", "show", "Show one project.", _PROJECTS),
     "start": Entry("devbox.cli.lifecycle", "start", "Start a project's box.", _PROJECTS),

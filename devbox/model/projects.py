@@ -77,7 +77,8 @@ class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a person asked for."""
 
     runtime: str
-    """`python`, a release as `hello:v1` or `namespace/hello:v1`, or `image:REFERENCE`."""
+    """`python`, a release as `hello:v1` or `namespace/hello:v1`, a save as `hello@save-12`, or
+    `image:REFERENCE`."""
     resources: Resources = Resources()
     ports: tuple[Port, ...] = ()
     env: dict[str, str] = {}

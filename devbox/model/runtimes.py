@@ -1,6 +1,7 @@
 """Runtimes: the images that projects start from."""
 
 import enum
+import re
 
 import msgspec
 
@@ -9,6 +10,8 @@ from devbox.model.projects import Image
 
 IMAGE_PREFIX = "image:"
 """Before an image's reference, where a project's spec names its runtime."""
+
+_SAVE = re.compile(r"(?:([^/@:]+)/)?([^/@:]+)@save-([0-9]{1,9})")
 
 
 class RuntimeState(enum.StrEnum):
@@ -62,3 +65,28 @@ def no_release(runtime: str) -> NotFound:
     return NotFound(
         f"there is no release {runtime}", "`devbox releases PROJECT` shows those there are."
     )
+
+
+class SaveName(msgspec.Struct, frozen=True):
+    """Names a save, for a project that begins with its files."""
+
+    namespace: str
+    project: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.project}@save-{self.seq}"
+
+
+def save_named(runtime: str, namespace: str) -> SaveName | None:
+    """The save that `hello@save-12` or `namespace/hello@save-12` names; None for other runtimes.
+
+    `namespace` is meant where none is named.
+    """
+    found = _SAVE.fullmatch(runtime)
+    return SaveName(found[1] or namespace, found[2], int(found[3])) if found else None
+
+
+def no_save(runtime: str) -> NotFound:
+    """The one answer for saves that are missing or of somebody else's project."""
+    return NotFound(f"there is no save {runtime}", "`devbox saves PROJECT` shows those there are.")

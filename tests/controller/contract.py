@@ -400,6 +400,23 @@ class OrchestratorContract:
         with pytest.raises(NotFound):
             await create(orchestrator, elsewhere, runtime="hello:v1")
 
+    async def test_a_project_is_made_from_a_save(self, orchestrator: o.Orchestrator) -> None:
+        first = await create(orchestrator, start=True, ports=(Port(port=8000),))
+        await until_phase(orchestrator, Phase.RUNNING)
+        asked = await orchestrator.ask_save(o.AskSave(namespace="team", name="hello"))
+        save = await until_recorded(orchestrator, asked.order_id)
+        copy = o.ProjectKey(namespace="other", name="copy")
+        source = f"team/hello@save-{save.seq}"
+        made = await create(orchestrator, copy, runtime=source, start=True)
+        assert made.project.image.digest == save.digest
+        assert made.project.host_key != first.project.host_key
+        assert made.token != first.token
+        await until_phase(orchestrator, Phase.RUNNING, copy)
+        missing = o.ProjectKey(namespace="team", name="missing")
+        for runtime in (f"hello@save-{save.seq + 1}", f"nobody@save-{save.seq}", "hello@save-0"):
+            with pytest.raises(NotFound):
+                await create(orchestrator, missing, runtime=runtime)
+
     # Changes
 
     async def test_an_idle_watch_ends_by_itself(self, orchestrator: o.Orchestrator) -> None:

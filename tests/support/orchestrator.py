@@ -28,7 +28,7 @@ from devbox.model.projects import (
     TokenInfo,
     User,
 )
-from devbox.model.runtimes import Runtime, RuntimeState
+from devbox.model.runtimes import Runtime, RuntimeState, no_save, save_named
 from devbox.model.saves import Release, Save, SaveStep
 from devbox.model.tokens import token_hash
 
@@ -346,13 +346,20 @@ class FakeOrchestrator(o.Orchestrator):
     def _image(self, namespace: str, runtime: str) -> Image:
         if runtime.startswith("image:"):
             return Image(repository="runtimes/pulled", digest=_digest(), architecture="amd64")
+        if name := save_named(runtime, namespace):
+            source = self._entries.get((name.namespace, name.project))
+            for save in source.saves if source else ():
+                if save.seq == name.seq and save.step is SaveStep.RECORDED:
+                    repository = f"projects/{save.project_uid}"
+                    return Image(repository=repository, digest=save.digest, architecture="amd64")
+            raise no_save(runtime)
         if ":" not in runtime:
             image = self._runtime(runtime).image
             assert image is not None
             return image
         place, _, version = runtime.partition(":")
-        owner, _, name = place.rpartition("/")
-        source = self._entries.get((owner or namespace, name))
+        owner, _, project = place.rpartition("/")
+        source = self._entries.get((owner or namespace, project))
         for release in source.releases if source else ():
             if release.version == version:
                 repository = f"projects/{release.project_uid}"

@@ -206,6 +206,17 @@ async def test_only_admins_take_images_from_the_servers_own_machine(
     await callers.admin.create_project(request)
 
 
+async def test_a_save_of_somebody_else_is_none_to_start_from(callers: Callers) -> None:
+    spec = ProjectSpec(runtime="team/hello@save-1")
+    copy = o.CreateProject(namespace="garden", name="copy", spec=spec)
+    await callers.admin.create_project(CREATE)
+    await callers.admin.ask_save(o.AskSave(**NAMES))
+    with pytest.raises(NotFound) as caught:
+        await callers.stranger.create_project(copy)
+    assert caught.value.message == "there is no save team/hello@save-1"
+    await callers.admin.create_project(copy)
+
+
 async def test_a_member_hears_the_same_of_a_missing_project(callers: Callers) -> None:
     assert await outcomes(callers.member) == await outcomes(callers.stranger)
 
