@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,17 +96,26 @@ def ssh(
 
 @command(
     "devbox exec hello -- make -C /project test",
+    "devbox exec hello -- 'cd /project && make'",
     "devbox exec hello -- psql -h db -U postgres < dump.sql",
     passes_arguments=True,
 )
 def execute(
     call: Call, name: Name, namespace: Namespace = "", arguments: tuple[str, ...] = ()
 ) -> int:
-    """Run a command in a box: its own exit status, standard error apart, no terminal."""
+    """Run a command in a box: its own exit status, standard error apart, no terminal.
+
+    Its words arrive as they were given; a single one is a line for the box's shell.
+    """
     if not arguments:
         raise BadInput("there is no command to run", "Write it behind `--`.")
-    _by_name(call, name, namespace, Options(words=tuple(arguments)))
+    _by_name(call, name, namespace, Options(words=(as_one_line(arguments),)))
     return 0
+
+
+def as_one_line(words: tuple[str, ...]) -> str:
+    """What a shell splits into the same words; ssh itself would join them with blanks."""
+    return words[0] if len(words) == 1 else shlex.join(words)
 
 
 def _address(name: str, address: str, address_file: Path | None) -> str:

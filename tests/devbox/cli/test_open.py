@@ -1,10 +1,12 @@
 """`devbox open` and `devbox exec`: the right URL, the right entry, one clear error."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from devbox.cli.open import Ide, url_of
+from devbox.cli.ssh import as_one_line
 from tests.devbox.cli.conftest import Cli
 
 GATEWAY = (
@@ -38,6 +40,18 @@ def test_open_prints_the_url_and_writes_the_entry(cli: Cli, home: Path) -> None:
 
 def test_open_of_nothing(cli: Cli) -> None:
     assert cli.run("open", "nobody", "--print").code == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("bash", "-c", "cd /tmp && pwd"), ("printf", "%s", "it's", "", "$HOME *"), ("ls", "-l")],
+)
+def test_exec_keeps_words_apart(words: tuple[str, ...]) -> None:
+    told = subprocess.run(
+        ["sh", "-c", as_one_line(("printf", "<%s>", *words))], capture_output=True, text=True
+    )
+    assert told.stdout == "".join(f"<{word}>" for word in words)
+    assert as_one_line(("cd /project && make",)) == "cd /project && make"
 
 
 def test_exec_needs_a_command(cli: Cli) -> None:
