@@ -2,7 +2,6 @@
 
 import asyncio
 import platform
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -26,6 +25,7 @@ from controller.turns import Turns
 from devbox.edge import rpc
 from devbox.edge.cri.client import Cri
 from devbox.edge.layout import Layout, read_settings
+from devbox.edge.service import on_end
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Internal
 from devbox.model.nodes import NodeOrders
@@ -149,10 +149,8 @@ async def _again(work: Callable[[], Awaitable[None]]) -> None:
 
 async def serve(layout: Layout) -> None:
     """Run until SIGTERM or SIGINT. Raises Internal when a part that all need has failed."""
-    loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    on_end(ended.set)
     controller = Controller(layout)
     async with Tasks("main") as tasks:
         try:

@@ -1,51 +1,20 @@
 """Starts the gateway: `python -m gateway --data DIR --run DIR`."""
 
-import argparse
 import asyncio
 import resource
-import signal
-import sys
-from pathlib import Path
-
-import structlog
-import uvloop
 
 from devbox.edge.clients import OrchestratorClient
-from devbox.edge.layout import DEFAULT, Layout, read_settings
-from devbox.edge.service import log_as_json
+from devbox.edge.layout import Layout, read_settings
+from devbox.edge.service import Part, on_end
 from devbox.edge.tasks import Tasks
-from devbox.model.errors import DevboxError, Internal
+from devbox.model.errors import Internal
 from gateway.grants import read_key
 from gateway.server import Bounds, Gateway
 
 
-def main() -> int:
-    """Run until SIGTERM."""
-    options = _parser().parse_args()
-    log_as_json()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(_serve(Layout(options.data, options.run), reuse_port=options.reuse_port))
-    except DevboxError as error:
-        structlog.get_logger().error("gateway_failed", error=error.message, hint=error.hint)
-        return error.exit_code
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gateway", description="The one door of a cluster.")
-    parser.add_argument("--data", type=Path, default=DEFAULT.data)
-    parser.add_argument("--run", type=Path, default=DEFAULT.run)
-    parser.add_argument(
-        "--reuse-port", action="store_true", help="let a successor listen on the same port"
-    )
-    return parser
-
-
 async def _serve(layout: Layout, *, reuse_port: bool) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    on_end(stop.set)
     orchestrator = OrchestratorClient(layout.orchestrator_socket)
     gateway = Gateway(
         read_settings(layout),
@@ -77,4 +46,8 @@ def _all_descriptors() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    part = Part("gateway")
+    part.parser.add_argument(
+        "--reuse-port", action="store_true", help="let a successor listen on the same port"
+    )
+    part.run(lambda layout, given: _serve(layout, reuse_port=given.reuse_port))

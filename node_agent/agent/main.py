@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import structlog
 from devbox.edge.clients import NodeOrdersClient
 from devbox.edge.containerd.client import Containerd
 from devbox.edge.layout import Layout, ServerSettings, read_settings
+from devbox.edge.service import on_end
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError
 from node_agent.agent.observing import observe
@@ -50,8 +50,7 @@ class Loop:
         self._journal.recover()
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
+        on_end(ended.set)
         loop.add_reader(kicks, self._drain, kicks)
         async with Tasks("node_agent") as tasks:
             tasks.start(self._saving.run(), "saving", vital=True)

@@ -1,7 +1,6 @@
 """`devbox server up|down|status|run` and `devbox doctor`."""
 
 import asyncio
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -124,17 +123,15 @@ def run(_call: Call, root: Root = "") -> None:
     from devbox.cli.server.parts import parts
     from devbox.cli.server.supervisor import Asked, Supervisor
     from devbox.edge.layout import read_settings
-    from devbox.edge.service import log_as_json
+    from devbox.edge.service import log_as_json, on_end
 
-    log_as_json()
+    log_as_json("supervisor")
     layout = _layout(root)
     settings = read_settings(layout)
 
     async def main() -> None:
         asked = Asked()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked.end)
+        on_end(asked.end)
         await Supervisor(layout, settings, parts(layout, settings)).run(asked)
 
     asyncio.run(main())
