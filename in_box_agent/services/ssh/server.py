@@ -2,6 +2,7 @@
 # ruff: noqa: ARG002 - asyncssh calls back with arguments of its own choice
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import asyncssh
 
 from devbox.edge.links import Stream, StreamTransport
 from in_box_agent.services.ssh.agent_socket import AgentSocket
+from in_box_agent.services.ssh.guess import guessed_wrong
 from in_box_agent.services.ssh.session import Session
 from in_box_agent.surroundings import Surroundings
 
@@ -140,3 +142,9 @@ class Connection(asyncssh.SSHServerConnection):
         if self._client_version.startswith(b"SSH-2.0-OpenSSH_"):
             self._enc_algs = [name.encode() for name in _CIPHERS]
         super()._send_kexinit()
+
+    def choose_server_host_key(self, peer_host_key_algs: Sequence[bytes]) -> bool:
+        """The last step before a guessed key exchange is taken or left; dropbear sends one."""
+        host_key = next(iter(self._server_host_keys))
+        self._ignore_first_kex = guessed_wrong(self._client_kexinit, self._kex_algs[0], host_key)
+        return super().choose_server_host_key(peer_host_key_algs)
