@@ -10,44 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.box import wait_for
+from tests.support.echo import EXPECTED, answer, ask, connected, echo_in, listening
 from tests.support.ssh import Door
 
 pytestmark = pytest.mark.root
-
-ECHO = """
-import socket, sys
-where = sys.argv[1]
-unix = where.startswith('/')
-server = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
-if unix:
-    server.bind(where)
-else:
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(('127.0.0.1', int(where)))
-server.listen()
-print('ready', flush=True)
-while True:
-    end, _ = server.accept()
-    while data := end.recv(65536):
-        end.sendall(data.upper())
-    end.close()
-"""
-
-
-@contextlib.contextmanager
-def echo_in(box: Door, where: str) -> Iterator[None]:
-    """A server in the box that answers in capitals."""
-    command = box.ssh("box", f'rm -f {where}; exec python3 -c "$(cat)" {where}')
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(ECHO.encode())
-        server.stdin.close()
-        try:
-            assert server.stdout.readline() == b"ready\n"
-            yield
-        finally:
-            server.kill()
 
 
 @contextlib.contextmanager
@@ -75,39 +41,9 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def ask(end: socket.socket) -> bytes:
-    """Send, half close, read to the end."""
-    with end:
-        end.settimeout(10)
-        end.sendall(b"hello" * 10000)
-        end.shutdown(socket.SHUT_WR)
-        got = b""
-        while data := end.recv(65536):
-            got += data
-        return got
-
-
-EXPECTED = b"HELLO" * 10000
-
-
-def connected(where: str | int) -> socket.socket:
-    """Connect when somebody listens."""
-
-    def attempt() -> socket.socket | None:
-        with contextlib.suppress(OSError):
-            if isinstance(where, int):
-                return socket.create_connection(("127.0.0.1", where))
-            end = socket.socket(socket.AF_UNIX)
-            end.connect(where)
-            return end
-        return None
-
-    return wait_for(attempt, f"a listener at {where}")
-
-
 def test_local_ports(box: Door) -> None:
     port = free_port()
-    with echo_in(box, "8801"), forwarding(box, "-L", f"127.0.0.1:{port}:localhost:8801"):
+    with echo_in(box, 8801), forwarding(box, "-L", f"127.0.0.1:{port}:localhost:8801"):
         assert ask(connected(port)) == EXPECTED
 
 
@@ -119,39 +55,13 @@ def test_local_unix_sockets(box: Door) -> None:
 
 def test_dynamic_ports(box: Door) -> None:
     port = free_port()
-    with echo_in(box, "8802"), forwarding(box, "-D", f"127.0.0.1:{port}"):
+    with echo_in(box, 8802), forwarding(box, "-D", f"127.0.0.1:{port}"):
         end = connected(port)
         end.sendall(b"\x05\x01\x00")
         assert end.recv(2) == b"\x05\x00"
         end.sendall(b"\x05\x01\x00\x03\x09localhost" + (8802).to_bytes(2, "big"))
         assert end.recv(10)[:2] == b"\x05\x00"
         assert ask(end) == EXPECTED
-
-
-@contextlib.contextmanager
-def echo_here(where: str | tuple[str, int]) -> Iterator[int]:
-    """A server at the client's side that answers in capitals."""
-    kind = socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
-    server = socket.socket(kind)
-    server.bind(where)
-    server.listen()
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                end, _ = server.accept()
-                with end:
-                    while data := end.recv(65536):
-                        end.sendall(data.upper())
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield server.getsockname()[1] if isinstance(where, tuple) else 0
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join(5)
 
 
 ASK = """
@@ -166,7 +76,7 @@ print(end.makefile('rb').read().decode())
 
 def test_remote_ports(box: Door) -> None:
     with (
-        echo_here(("127.0.0.1", 0)) as port,
+        listening(answer) as port,
         forwarding(box, "-R", f"8803:localhost:{port}"),
     ):
         assert box.out('python3 -c "$(cat)" 8803', stdin=ASK.encode()) == "HELLO\n"
@@ -174,12 +84,12 @@ def test_remote_ports(box: Door) -> None:
 
 def test_remote_unix_sockets(box: Door) -> None:
     path = f"{box.place}/here"
-    with echo_here(path), forwarding(box, "-R", f"/tmp/r1.sock:{path}"):
+    with listening(answer, path), forwarding(box, "-R", f"/tmp/r1.sock:{path}"):
         assert box.out('python3 -c "$(cat)" /tmp/r1.sock', stdin=ASK.encode()) == "HELLO\n"
 
 
 def test_a_remote_port_is_gone_with_its_client(box: Door) -> None:
-    with echo_here(("127.0.0.1", 0)) as port, forwarding(box, "-R", f"8804:localhost:{port}"):
+    with listening(answer) as port, forwarding(box, "-R", f"8804:localhost:{port}"):
         pass
     wait_for(lambda: box.run('python3 -c "$(cat)" 8804', stdin=ASK.encode()).returncode, "it")
 
