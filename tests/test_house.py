@@ -55,3 +55,16 @@ def test_nothing_names_a_package_registry() -> None:
         if found := HOSTS.search(path.read_text(errors="replace")):
             named[str(path.relative_to(ROOT))] = found.group()
     assert named == {}
+
+
+def test_decisions_have_numbers_of_their_own_and_are_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    records = sorted(folder.glob("0*.md"))
+    numbers = [path.name[:4] for path in records]
+    assert numbers == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    titles = [path.read_text().splitlines()[0].removeprefix("# ") for path in records]
+    assert [title[:4] for title in titles] == numbers
+    listed = (folder / "README.md").read_text().splitlines()
+    assert [line for line in listed if line.startswith("- ")] == [
+        f"- [{title}]({path.name})" for title, path in zip(titles, records, strict=True)
+    ]

@@ -62,7 +62,8 @@ class _Chunks:
         """The next chunk. Calls `idle` while there is none."""
         while True:
             try:
-                chunk = await asyncio.wait_for(self._queue.get(), _TICK_S)
+                async with asyncio.timeout(_TICK_S):
+                    chunk = await self._queue.get()
             except TimeoutError:
                 await idle()
                 continue

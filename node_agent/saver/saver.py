@@ -210,7 +210,8 @@ async def _hear(process: asyncio.subprocess.Process) -> FromWorker:
     if process.stdout is None:
         raise Internal("the saver's worker has no output")
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), _SILENCE_S)
+        async with asyncio.timeout(_SILENCE_S):
+            line = await process.stdout.readline()
     except TimeoutError as error:
         raise _lost() from error
     if not line:

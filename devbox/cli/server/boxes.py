@@ -61,7 +61,8 @@ async def _await_saves(layout: Layout, told: Told, hurry: asyncio.Event) -> None
                 return
             told(*progress_of(left))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), _LOOK_S)
+                async with asyncio.timeout(_LOOK_S):
+                    await hurry.wait()
         _log.warning("saves_left_for_later")
     finally:
         journal.close()

@@ -96,7 +96,8 @@ class Kept:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), self._times.end)
+                async with asyncio.timeout(self._times.end):
+                    await process.wait()
             except TimeoutError:
                 _log.warning("part_killed", part=self.part.name)
                 with contextlib.suppress(ProcessLookupError):
@@ -163,7 +164,8 @@ def bound_log(path: Path, limit: int) -> None:
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _status(status: int) -> str:

@@ -90,7 +90,8 @@ async def kills(seed: int, count: int) -> None:
                     else:
                         server.kill()
                         await asyncio.to_thread(server.start)
-                    await asyncio.wait_for(work, 60)
+                    async with asyncio.timeout(60):
+                        await work
                 # a word whose answer was lost was written twice
                 words = (node.upper(driver.uid) / "log").read_text().split()
                 assert list(dict.fromkeys(words)) == driver.written

@@ -186,15 +186,18 @@ async def test_unknown_method(ends: Ends) -> None:
 async def test_cancellation_and_deadline_arrive(ends: Ends) -> None:
     near, far, _ = ends
     call: Any = near.unary_unary("/x.Y/Hang", None, None)(b"")
-    await asyncio.wait_for(far.entered.wait(), 5)
+    async with asyncio.timeout(5):
+        await far.entered.wait()
     call.cancel()
-    await asyncio.wait_for(far.cancelled.wait(), 5)
+    async with asyncio.timeout(5):
+        await far.cancelled.wait()
     far.cancelled.clear()
     late: Any = near.unary_unary("/x.Y/Hang", None, None)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await late(b"", timeout=0.1)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await asyncio.wait_for(far.cancelled.wait(), 5)
+    async with asyncio.timeout(5):
+        await far.cancelled.wait()
 
 
 async def test_intercepted_and_rewritten(ends: Ends) -> None:
@@ -230,7 +233,8 @@ async def test_nobody_at_the_other_side(directory: Path) -> None:
         call: Any = near.unary_unary("/x.Y/Echo", None, None)
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await asyncio.wait_for(call(b""), 2)
+                async with asyncio.timeout(2):
+                    await call(b"")
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         async with served(Far(), directory / "none"):
             async with asyncio.timeout(5):

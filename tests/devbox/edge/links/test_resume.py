@@ -120,7 +120,8 @@ async def test_a_newer_link_takes_over() -> None:
         assert decode(frame.payload, Welcome).received == 0
         second, frame = await greet(agent, hello())
         assert frame.kind == Kind.WELCOME
-        await asyncio.wait_for(first.lost, 1.0)
+        async with asyncio.timeout(1.0):
+            await first.lost
         assert not second.lost.done()
         assert [one.state for one in agent.server.sessions] == [SessionState.LINKED]
         second.abort("test")
