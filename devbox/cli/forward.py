@@ -13,7 +13,7 @@ from devbox.cli.options import Namespace, ProjectName
 from devbox.model.errors import BadInput, Conflict, DevboxError
 
 if TYPE_CHECKING:
-    from devbox.edge.links import ClientSession
+    from devbox.edge.links import BridgeServer, ClientSession
 
 _PORTS = 1 << 16
 _LOCALHOST = "127.0.0.1"
@@ -81,11 +81,7 @@ async def forward(call: Call, name: ProjectName, ports: Specs, namespace: Namesp
         )
         for one in listening:
             call.screen.say(str(one))
-        call.screen.note("Ctrl-C ends it.")
-        with call.screen.goes_on("The forwards are closed; the box goes on."):
-            await session.ended.wait()
-        if session.error is not None:
-            raise session.error
+        await until_ended(call, session, "The forwards are closed; the box goes on.")
 
 
 async def _listen(
@@ -96,12 +92,26 @@ async def _listen(
 
     where = {"host": one.host, "port": one.remote}
     server = BridgeServer(partial(session.open, "tcp", where, Lane.BULK), partial(failed, one))
-    try:
-        port = await server.start_tcp(_LOCALHOST, one.local)
-    except OSError as error:
-        raise Conflict(
-            f"port {one.local} of this machine cannot be listened on: {error.strerror}",
-            f"Choose another, such as 0:{one.remote} for any free one.",
-        ) from error
+    port = await start_bridge(server, one.local, f"0:{one.remote}")
     stack.push_async_callback(server.close)
     return replace(one, local=port)
+
+
+async def start_bridge(server: "BridgeServer", port: int, any_port: str) -> int:
+    """Listen on this machine; answers the port. Raises Conflict when it is taken."""
+    try:
+        return await server.start_tcp(_LOCALHOST, port)
+    except OSError as error:
+        raise Conflict(
+            f"port {port} of this machine cannot be listened on: {error.strerror}",
+            f"Choose another, such as {any_port} for any free one.",
+        ) from error
+
+
+async def until_ended(call: Call, session: "ClientSession", goes_on: str) -> None:
+    """Until Ctrl-C, or until the session ends, which raises its error."""
+    call.screen.note("Ctrl-C ends it.")
+    with call.screen.goes_on(goes_on):
+        await session.ended.wait()
+    if session.error is not None:
+        raise session.error

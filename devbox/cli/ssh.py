@@ -36,6 +36,16 @@ AddressFile = Annotated[
     ),
 ]
 Stdio = Annotated[bool, typer.Option("--stdio", help="Be the ProxyCommand of another SSH client.")]
+Listen = Annotated[
+    int | None,
+    typer.Option(
+        "--listen",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Listen here for SSH clients that take no ProxyCommand; 0 is any port.",
+    ),
+]
 Tty = Annotated[bool, typer.Option("--tty", "-t", help="A terminal for the command too.")]
 ForwardAgent = Annotated[
     bool, typer.Option("--forward-agent", "-A", help="Let the box use your SSH agent.")
@@ -63,6 +73,7 @@ class Options:
     "devbox ssh hello -- make -C /project test",
     "devbox ssh --address-file secret.txt -- uname -a",
     "ssh -o ProxyCommand='devbox ssh --stdio hello' devbox@hello",
+    "devbox ssh --listen 2222 hello",
     passes_arguments=True,
 )
 def ssh(
@@ -72,6 +83,7 @@ def ssh(
     address: AddressOption = "",
     address_file: AddressFile = None,
     stdio: Stdio = False,
+    listen: Listen = None,
     tty: Tty = False,
     forward_agent: ForwardAgent = False,
     arguments: tuple[str, ...] = (),
@@ -81,16 +93,28 @@ def ssh(
     What follows `--` is the command. A stopped project is started by connecting to it.
     """
     given = _address(name, address, address_file)
-    if stdio:
-        from devbox.cli.stdio import serve_stdio
-
+    if stdio or listen is not None:
         wanted = target(call, name, namespace) if name else target_of_address(given, _ca_file())
-        return serve_stdio(wanted)
+        return _carry(call, wanted, stdio=stdio, port=listen)
     options = Options(tty, forward_agent, tuple(arguments))
     if name:
         _by_name(call, name, namespace, options)
     else:
         _by_address(given, options)
+    return 0
+
+
+def _carry(call: Call, wanted: Target, *, stdio: bool, port: int | None) -> int:
+    """Bring another SSH client there."""
+    if port is None:
+        from devbox.cli.stdio import serve_stdio
+
+        return serve_stdio(wanted)
+    if stdio:
+        raise BadInput("--stdio and --listen are two ways", "Give one of them.")
+    from devbox.cli.listen import listen
+
+    asyncio.run(listen(call, wanted, port))
     return 0
 
 

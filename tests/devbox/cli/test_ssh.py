@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from devbox.cli import config
+from devbox.model.errors import Conflict
 from tests.support.front import TOKEN, Front, front
 
 DEVBOX = Path(sys.executable).with_name("devbox")
@@ -213,6 +215,39 @@ async def test_forwards_carry_both_ways_and_end_on_ctrl_c(shell: Shell) -> None:
     assert said.endswith("Interrupted. The forwards are closed; the box goes on.\n")
     assert "Traceback" not in said
     server.close()
+
+
+async def test_listening_for_clients_that_take_no_proxy_command(
+    shell: Shell, tmp_path: Path
+) -> None:
+    process = await shell.start("ssh", "--listen", "0", "hello")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(LIMIT_S):
+        place, _, print_ = (await process.stdout.readline()).decode().strip().partition(" ")
+        port = place.split(":")[1]
+        key = asyncssh.import_public_key(shell.front.project.host_key)
+        assert print_ == f"is SSH in the box, whose host key is {key.get_fingerprint()}"
+        known = tmp_path / "known"
+        known.write_text(f"[127.0.0.1]:{port} {shell.front.project.host_key}\n")
+        pinned = ("-F", "none", "-o", f"UserKnownHostsFile={known}", "-p", port)
+        for _ in range(2):
+            words = (*pinned, "anybody@127.0.0.1", "cat; exit 7")
+            done = await shell.run(*words, stdin=b"in", program="/usr/bin/ssh")
+            assert done == (7, b"in", b"")
+        taken = await shell.run("ssh", "--listen", port, "hello")
+        assert taken[0] == Conflict.exit_code
+        process.send_signal(2)
+        assert await process.wait() == 130
+        said = (await process.stderr.read()).decode()
+    assert "everybody who can log in to this machine can enter the box" in said
+    assert said.endswith("Interrupted. The port is closed; the box goes on.\n")
+
+
+async def test_one_way_to_carry_ssh_at_a_time(shell: Shell) -> None:
+    code, out, err = await shell.run("ssh", "--listen", "0", "--stdio", "hello")
+    assert (code, out) == (2, b"")
+    assert err.startswith(b"error: --stdio and --listen are two ways")
 
 
 async def test_ping_names_the_hops(shell: Shell) -> None:
