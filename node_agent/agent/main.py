@@ -59,6 +59,7 @@ class Loop:
             tasks.start(self._observe(), "observe", vital=True)
             tasks.start(self._tell_runtimes(), "runtimes")
             tasks.start(self._autosave(), "autosave", vital=True)
+            tasks.start(self._parts.sweeping.run(self._saving.hold), "sweeping", vital=True)
             ends = [
                 tasks.start(ended.wait(), "signal"),
                 tasks.start(tasks.failed.wait(), "failed"),

@@ -8,6 +8,7 @@ from devbox.edge.layout import Layout, ServerSettings
 from devbox.edge.registry import Registry
 from node_agent.agent.containers import ContainerdView
 from node_agent.agent.orders import Parts
+from node_agent.collector.sweeping import Sweeping
 from node_agent.journal import Journal
 from node_agent.runtimes.builder import Builder
 from node_agent.saver import Saver
@@ -31,6 +32,7 @@ async def open_parts(
                 uppers=removing,
                 containers=ContainerdView(containerd, settings.registry_host),
                 builder=Builder(registry, saver, layout.builds),
+                sweeping=Sweeping(layout.registry),
             )
         finally:
             await removing.close()

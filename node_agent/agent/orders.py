@@ -24,6 +24,7 @@ from devbox.model.runtimes import Runtime, RuntimeState
 from node_agent.agent.parts import Containers, RuntimeBuilder, SaveWriter, UpperKeeper
 from node_agent.agent.reporting import Reporting
 from node_agent.agent.saving import Saving
+from node_agent.collector.sweeping import Sweeping
 from node_agent.journal import Journal
 
 _log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     uppers: UpperKeeper
     containers: Containers
     builder: RuntimeBuilder
+    sweeping: Sweeping
 
 
 class Ordered:
@@ -125,6 +127,7 @@ class Ordered:
             raise Unavailable("the project's box still runs")
         await self._parts.uppers.remove(uid)
         await self._parts.writer.drop(uid)
+        await self._parts.sweeping.forget(f"projects/{uid}")
         await self._parts.containers.forget_images(f"projects/{uid}")
         self._journal.forget_project(uid)
         self._reporting.dropped(uid)

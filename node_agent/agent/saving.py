@@ -1,8 +1,9 @@
 """Makes the saves that the journal wants, one per upper at a time, a few at once."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -38,6 +39,7 @@ class Saving:
         self._changed = changed
         self._running: dict[str, asyncio.Task[None]] = {}
         self._left: set[str] = set()
+        self._held: set[str] = set()
         self._wake = asyncio.Event()
         self._when_busy: dict[str, WhenBusy] = {}
         self._tasks = Tasks("saving")
@@ -49,6 +51,19 @@ class Saving:
     def remember(self, project_uid: str, when_busy: WhenBusy) -> None:
         """What the project chose for saves that find it too busy."""
         self._when_busy[project_uid] = when_busy
+
+    @contextlib.contextmanager
+    def hold(self, project_uid: str) -> Iterator[bool]:
+        """No save of the project begins meanwhile; False when one runs, which goes on."""
+        if project_uid in self._running or project_uid in self._held:
+            yield False
+            return
+        self._held.add(project_uid)
+        try:
+            yield True
+        finally:
+            self._held.discard(project_uid)
+            self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -68,7 +83,8 @@ class Saving:
     def _step(self) -> float | None:
         rows = [row for row in self._journal.open_saves() if row.save.project_uid not in self._left]
         room = _AT_ONCE - len(self._running)
-        todo = plan(rows, busy=self._running.keys(), room=room, now=time.time())
+        busy = self._running.keys() | self._held
+        todo = plan(rows, busy=busy, room=room, now=time.time())
         for row in todo.drop:
             if row.save.project_uid not in self._running:
                 self._move(row, SaveStep.DROPPED, note="a newer save holds the same files")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devbox.cli.lazy import Call, command, group
+from devbox.cli.units import size
 from devbox.model import errors
 
 if TYPE_CHECKING:
@@ -203,9 +204,9 @@ def status(call: Call, root: Root = "") -> int:
 
 def _age(started_at: float) -> str:
     seconds = int(time.time() - started_at)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
     return f"{seconds} s"
 
 
@@ -243,4 +244,27 @@ def doctor(call: Call, root: Root = "") -> int:
     return 0 if all(check.good for check in found) else 1
 
 
-server_app = group("Run the whole stack on this machine.", up=up, down=down, status=status, run=run)
+@command("devbox server gc", "devbox server gc --output json")
+def gc(call: Call, root: Root = "") -> None:
+    """Give back the disk of what was deleted, now: the server does it by itself a little later.
+
+    Safe at any time, also while saves run.
+    """
+    from devbox.cli.server.collecting import collect
+
+    with call.screen.progress("Sweeping the registry") as report:
+        report("what is deleted waits half a minute, in case it is used again")
+        done = collect(_layout(root).registry)
+    call.screen.answer(done)
+    call.screen.say(
+        f"{done.deleted} blobs deleted, {size(done.freed_bytes)} given back."
+        if done.deleted
+        else "Nothing to do: everything in the registry is in use."
+    )
+    if done.aside:
+        call.screen.note(f"{done.aside} more wait until it is certain that nobody uses them.")
+
+
+server_app = group(
+    "Run the whole stack on this machine.", up=up, down=down, status=status, run=run, gc=gc
+)

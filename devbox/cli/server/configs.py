@@ -61,8 +61,8 @@ storage:
   maintenance:
     uploadpurging:
       enabled: true
-      age: 1h
-      interval: 30m
+      age: 168h
+      interval: 24h
       dryrun: false
 http:
   addr: {host}

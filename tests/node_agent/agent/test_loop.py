@@ -30,6 +30,7 @@ from node_agent.agent.orders import Ordered, Parts
 from node_agent.agent.parts import Progress, SavedImage, SaveWork
 from node_agent.agent.reporting import Reporting
 from node_agent.agent.saving import Saving
+from node_agent.collector.sweeping import Sweeping
 from node_agent.journal import Box, Journal, Upper
 
 IMAGE = Image(repository="runtimes/python", digest="sha256:" + "a" * 64, architecture="amd64")
@@ -154,14 +155,19 @@ class Rooms:
 class Node:
     """The loop with its fakes."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, registry: Path) -> None:
         self.journal = journal
+        self.repositories = registry / "docker/registry/v2/repositories"
         self.controller = Controller()
         self.rooms = Rooms(journal)
         self.reporting = Reporting("n1", journal, self.controller)
         self.saving = Saving(journal, self.rooms, self.rooms, self.reporting.changed)
         parts = Parts(
-            writer=self.rooms, uppers=self.rooms, containers=self.rooms, builder=self.rooms
+            writer=self.rooms,
+            uppers=self.rooms,
+            containers=self.rooms,
+            builder=self.rooms,
+            sweeping=Sweeping(registry),
         )
         self.ordered = Ordered(journal, parts, self.saving, self.reporting)
 
@@ -176,7 +182,7 @@ class Node:
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
     journal = Journal.open(tmp_path / "journal.db")
-    made = Node(journal)
+    made = Node(journal, tmp_path / "registry")
     async with Tasks("node") as tasks:
         tasks.start(made.saving.run(), "saving", vital=True)
         tasks.start(made.reporting.run(), "reporting", vital=True)
@@ -279,11 +285,14 @@ async def test_a_controller_that_is_away_hears_everything_later(node: Node) -> N
 async def test_drop_waits_for_the_box_then_leaves_nothing(node: Node) -> None:
     node.journal.put_upper(UPPER)
     node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    for uid in ("p1", "p2"):
+        (node.repositories / f"projects/{uid}/_layers").mkdir(parents=True)
     node.controller.order(drops=(DropOrder(project_uid="p1"),))
     report = await node.controller.until(lambda report: bool(report.dropped))
     assert report.dropped == ("p1",)
     assert node.rooms.asked == ["remove p1", "drop p1", "forget projects/p1"]
     assert node.journal.uppers() == []
+    assert list(node.repositories.glob("projects/*")) == [node.repositories / "projects/p2"]
 
 
 async def test_prepare_and_build(node: Node) -> None:
