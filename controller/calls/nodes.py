@@ -3,12 +3,14 @@
 import asyncio
 import shutil
 import sqlite3
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
 from controller.calls.context import Calls, Context
 from controller.calls.reports import take_in
 from controller.core.state import Box, BoxStep
+from controller.core.step import to_restore
 from controller.store import projects, runtimes, saves
 from controller.store.projects import ProjectRow
 from devbox.model import nodes as n
@@ -114,6 +116,7 @@ def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
     return n.Orders(
         revision=0,
         saves=tuple(order for order in pending if order.project_uid in alive),
+        restores=tuple(_restores(db, list(alive.values()))),
         drops=tuple(n.DropOrder(project_uid=row.uid) for row in gone),
         prepares=tuple(
             n.PrepareOrder(project_uid=row.uid, image=row.image)
@@ -127,6 +130,23 @@ def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
         autosaves=tuple(_autosave(row) for row in alive.values() if _autosaved(row)),
         collectable=_collectable(db, node, alive, idle_since),
     )
+
+
+def _restores(db: sqlite3.Connection, rows: list[ProjectRow]) -> Iterator[n.RestoreOrder]:
+    for row in rows:
+        restore = to_restore(row.state)
+        if restore is None:
+            continue
+        save, image = saves.find(db, row.uid, restore.seq), saves.image(db, row.uid, restore.seq)
+        if save and image:
+            yield n.RestoreOrder(
+                order_id=restore.order_id,
+                project_uid=row.uid,
+                # As of the box that comes next: newer than all that was.
+                generation=row.state.generation + 1,
+                save=save,
+                image=image,
+            )
 
 
 def _autosaved(row: ProjectRow) -> bool:

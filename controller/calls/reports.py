@@ -78,10 +78,20 @@ def _save(turn: Turn, news: Save, image: Image | None) -> None:
     recorded = save.step is SaveStep.RECORDED
     if image and recorded and save.reason is not SaveReason.RECOVERY:
         row = turn.feed(row, e.SaveRecorded(save.generation, save.seq, image))
+    if save.reason is SaveReason.RESTORED:
+        row = _restore(turn, row, save)
     if recorded or save.step is SaveStep.DROPPED:
         _settle(turn, row)
     if save.step is SaveStep.DROPPED and not save.order_id:
         saves.forget(turn.db, save.project_uid, save.seq)
+
+
+def _restore(turn: Turn, row: ProjectRow, save: Save) -> ProjectRow:
+    if save.step is SaveStep.RECORDED:
+        return turn.feed(row, e.Restored(save.order_id))
+    if save.step is SaveStep.DROPPED:
+        return turn.feed(row, e.RestoreRefused(save.order_id))
+    return row
 
 
 def _settle(turn: Turn, row: ProjectRow) -> None:

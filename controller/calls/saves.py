@@ -4,7 +4,10 @@ import asyncio
 import uuid
 
 from controller.calls.context import Calls
+from controller.calls.origins import recorded_image
 from controller.calls.projects import alive
+from controller.core import events as e
+from controller.core.state import Restore
 from controller.store import projects, saves
 from controller.store.projects import ProjectRow
 from controller.turns import Turn
@@ -12,7 +15,8 @@ from devbox.model import orchestrator as o
 from devbox.model.errors import Conflict, NotFound, Unavailable
 from devbox.model.names import check_version
 from devbox.model.nodes import SaveOrder
-from devbox.model.saves import Release, SaveReason
+from devbox.model.runtimes import no_save
+from devbox.model.saves import Release, SaveReason, SaveStep
 
 
 class SaveCalls(Calls):
@@ -31,6 +35,56 @@ class SaveCalls(Calls):
             return _order(turn, row, request.reason)
 
         return o.AskedSave(order_id=await self._c.turns.take(work))
+
+    async def ask_restore(self, request: o.AskRestore) -> o.AskedSave:
+        """Save the present state, then have the node make an earlier save the newest one."""
+
+        def save(turn: Turn) -> tuple[str, str]:
+            row = self._restorable(turn, request)
+            kept = row.state.upper is not None
+            return row.uid, _order(turn, row, SaveReason.ASKED) if kept else ""
+
+        uid, save_order = await self._c.turns.take(save)
+        if save_order:
+            await self._until_saved(uid, save_order)
+
+        def restore(turn: Turn) -> str:
+            row = self._restorable(turn, request)
+            wanted = Restore(order_id=str(uuid.uuid4()), seq=request.seq)
+            turn.feed(row, e.RestoreWanted(wanted))
+            return wanted.order_id
+
+        return o.AskedSave(order_id=await self._c.turns.take(restore))
+
+    def _restorable(self, turn: Turn, request: o.AskRestore) -> ProjectRow:
+        row = alive(projects.named(turn.db, request.namespace, request.name))
+        if recorded_image(turn.db, row.uid, request.seq) is None:
+            raise no_save(f"{request.name}@save-{request.seq}")
+        if row.state.restore:
+            raise Conflict(
+                f"save {row.state.restore.seq} is being restored already", "Wait until it is there."
+            )
+        return row
+
+    async def _until_saved(self, uid: str, order_id: str) -> None:
+        """Wait for the save of an order. Raises Unavailable at its first failure."""
+        while True:
+            changed = self._c.db.next_change
+            if saves.order(self._c.db.reader, order_id) is None:
+                return
+            known = saves.of_project(self._c.db.reader, uid)
+            failed = (save for save in known if save.step is SaveStep.FAILED)
+            if own := next((save for save in failed if save.order_id == order_id), None):
+                raise Unavailable(
+                    f"the present state could not be saved, so nothing was restored: {own.note}",
+                    "Nothing is changed. The save is tried again by itself; restore once it is "
+                    "recorded.",
+                )
+            if self._c.db.ending:
+                raise Unavailable(
+                    "the controller is being stopped", "Nothing was restored; try again then."
+                )
+            await changed.wait()
 
     async def list_saves(self, request: o.ProjectKey) -> o.Saves:
         """In progress and recorded."""

@@ -5,7 +5,7 @@ Owns the two vocabularies; `step` gives them meaning.
 
 import msgspec
 
-from controller.core.state import Box, Upper
+from controller.core.state import Box, Restore, Upper
 from devbox.model.projects import Desired, Image
 
 
@@ -55,6 +55,24 @@ class SaveRecorded(msgspec.Struct, frozen=True):
     image: Image
 
 
+class RestoreWanted(msgspec.Struct, frozen=True):
+    """Somebody wants an earlier save back; the state of that moment is recorded."""
+
+    restore: Restore
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """The node saved the upper, gave it up, and recorded the earlier save as the newest."""
+
+    order_id: str
+
+
+class RestoreRefused(msgspec.Struct, frozen=True):
+    """The node cannot do it, and touched nothing."""
+
+    order_id: str
+
+
 class Dropped(msgspec.Struct, frozen=True):
     """The node has removed everything of it."""
 
@@ -98,16 +116,17 @@ class BoxGone(msgspec.Struct, frozen=True):
     generation: int
 
 
+RuntimeEvent = Preparing | Prepared | Refused
+RestoreEvent = RestoreWanted | Restored | RestoreRefused
 BoxEvent = BoxUp | BoxServing | BoxSilent | BoxRefusing | BoxEnded | BoxGone
 Event = (
     Wanted
     | Restarted
     | Tick
-    | Preparing
-    | Prepared
-    | Refused
+    | RuntimeEvent
     | UpperSeen
     | SaveRecorded
+    | RestoreEvent
     | Dropped
     | BoxEvent
 )

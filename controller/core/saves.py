@@ -46,6 +46,9 @@ def settles(save: Save, order_id: str, joined: Save | None) -> bool:
         return False
     if save.order_id == order_id:
         return True
+    if save.reason is SaveReason.RESTORED:
+        # It holds other files than the one that was asked for.
+        return False
     dropped = joined is not None and joined.step is SaveStep.DROPPED
     return dropped and joined is not None and _order(save) > _order(joined)
 

@@ -70,6 +70,13 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         return (self.generation, self.seq)
 
 
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """A save that is to be the newest state again."""
+
+    order_id: str
+    seq: int
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """Everything observed of one project."""
 
@@ -88,6 +95,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     last_pod_uid: str = ""
     upper: Upper | None = None
     head: Head | None = None
+    restore: Restore | None = None
+    """Under way: no box starts until the node recorded it, or refused."""
     failures: int = 0
     """Ends of boxes in a row, for the back-off."""
     restarts: int = 0

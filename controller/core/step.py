@@ -3,7 +3,9 @@
 Invariants that every step keeps, in any order of events and after a crash at any action:
 - at most one box: a box is ordered only when none is there, and one that ended is removed first;
 - generations only grow, by one for each box;
-- the head never goes back;
+- the head never goes back: a restored save is a new head with an old image;
+- an upper is given up only by the node's word that its newest state is recorded, and for a restore
+  that is asked only while no box is there;
 - a project is forgotten only when its box is gone and the node said that all else is.
 
 Every action may be carried out twice. State is stored before its actions are carried out, and
@@ -14,7 +16,16 @@ from msgspec.structs import replace
 
 from controller.core import events as e
 from controller.core.phases import check_move
-from controller.core.state import Box, BoxStep, Head, State, Subject, Upper, pod_uid
+from controller.core.state import (
+    Box,
+    BoxStep,
+    Head,
+    Restore,
+    State,
+    Subject,
+    Upper,
+    pod_uid,
+)
 from devbox.model.projects import Desired, Image, Phase
 
 MAX_BACKOFF_S = 300.0
@@ -39,6 +50,11 @@ def source(state: State) -> tuple[Image, bool] | None:
     if head:
         return head.image, True
     return (state.base, True) if state.base else None
+
+
+def to_restore(state: State) -> Restore | None:
+    """The restore that the node may carry out now: it gives up the upper, so no box may use it."""
+    return state.restore if state.box is None else None
 
 
 def backoff_s(failures: int) -> float:
@@ -66,7 +82,8 @@ def _with_box(subject: Subject, state: State) -> Outcome:
     box = state.box
     assert box is not None
     actions: tuple[e.Action, ...] = ()
-    unwanted = subject.desired is not Desired.RUNNING or box.step is BoxStep.ENDED
+    ended = box.step is BoxStep.ENDED
+    unwanted = ended or subject.desired is not Desired.RUNNING or state.restore is not None
     if unwanted and box.step is not BoxStep.STOPPING:
         box = replace(box, step=BoxStep.STOPPING, ip="")
         state = replace(state, box=box)
@@ -95,6 +112,8 @@ _SAID = {
 def _phase_with_box(desired: Desired, state: State, box: Box) -> tuple[Phase, str]:
     if desired in _DOWN:
         return _DOWN[desired]
+    if state.restore:
+        return Phase.STOPPING, f"{_restoring(state.restore)} The box is stopping."
     if box.step is BoxStep.REFUSING:
         return Phase.FAILED, state.why
     if box.step is BoxStep.STOPPING and state.why:
@@ -108,6 +127,10 @@ def _without(subject: Subject, state: State, now: float) -> Outcome:
     if subject.desired is Desired.DELETED:
         gone: tuple[e.Action, ...] = (e.Forget(),) if state.dropped else ()
         return _move(state, Phase.DELETING, "The node is removing its files and saves."), gone
+    if state.restore:
+        stopped = subject.desired is Desired.STOPPED
+        phase = Phase.STOPPED if stopped else Phase.PREPARING
+        return _move(state, phase, _restoring(state.restore)), ()
     if subject.desired is Desired.STOPPED:
         return _move(state, Phase.STOPPED, state.refusal), ()
     if state.why and now < state.retry_at:
@@ -154,6 +177,10 @@ def _move(state: State, phase: Phase, message: str) -> State:
     return replace(state, phase=check_move(state.phase, phase), message=message)
 
 
+def _restoring(restore: Restore) -> str:
+    return f"Save {restore.seq} is being restored; the files of now are saved before."
+
+
 def _why(state: State) -> str:
     wait = backoff_s(state.failures - 1)
     return f"{state.why} It is started again after {wait:.0f} s; its files are safe."
@@ -168,22 +195,30 @@ def _absorb(subject: Subject, state: State, event: e.Event, now: float) -> State
             return _wanted(subject, state, event)
         case e.Tick():
             return _tick(state, now)
-        case e.Preparing():
-            return replace(state, preparing=event.sentence, refusal="")
-        case e.Prepared():
-            return replace(state, base=event.image, refusal="", preparing="")
-        case e.Refused():
-            return replace(state, refusal=event.sentence)
+        case e.Preparing() | e.Prepared() | e.Refused():
+            return _absorb_of_runtime(state, event)
         case e.UpperSeen():
             return _upper_seen(subject, state, event)
         case e.SaveRecorded():
             return _recorded(state, event)
+        case e.RestoreWanted() | e.Restored() | e.RestoreRefused():
+            return _absorb_of_restore(state, event)
         case e.Dropped():
             settled = subject.desired is Desired.DELETED and state.box is None
             return replace(state, dropped=True) if settled else state
         case e.Restarted():
             return state
     return _absorb_of_box(state, event, now)
+
+
+def _absorb_of_runtime(state: State, event: e.RuntimeEvent) -> State:
+    match event:
+        case e.Preparing(sentence):
+            return replace(state, preparing=sentence, refusal="")
+        case e.Prepared(image):
+            return replace(state, base=image, refusal="", preparing="")
+        case e.Refused(sentence):
+            return replace(state, refusal=sentence)
 
 
 def _wanted(subject: Subject, state: State, event: e.Wanted) -> State:
@@ -222,6 +257,17 @@ def _recorded(state: State, event: e.SaveRecorded) -> State:
     if state.head and head.order <= state.head.order:
         return state
     return replace(state, head=head)
+
+
+def _absorb_of_restore(state: State, event: e.RestoreEvent) -> State:
+    """Once it is done the upper is no more, and the head, recorded before, is what comes next."""
+    if isinstance(event, e.RestoreWanted):
+        return replace(state, restore=event.restore, failures=0, why="", retry_at=0.0)
+    if state.restore is None or state.restore.order_id != event.order_id:
+        return state
+    if isinstance(event, e.RestoreRefused):
+        return replace(state, restore=None)
+    return replace(state, restore=None, upper=None) if state.box is None else state
 
 
 def _absorb_of_box(state: State, event: e.BoxEvent, now: float) -> State:

@@ -120,6 +120,11 @@ class Api:
         answer: o.AskedSave = await self._call("ask_save", request)
         return answer
 
+    async def ask_restore(self, request: o.AskRestore) -> o.AskedSave:
+        """Go back to a save. Answers once the present state is recorded."""
+        answer: o.AskedSave = await self._call("ask_restore", request, timeout_s=_RELEASE_S)
+        return answer
+
     async def list_saves(self, request: o.ProjectKey) -> o.Saves:
         """In progress and recorded."""
         answer: o.Saves = await self._call("list_saves", request)

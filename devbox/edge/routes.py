@@ -198,6 +198,11 @@ def _saves() -> tuple[Route, ...]:
             "ask_save", "POST", f"{_PROJECT}/save", o.AskSave, o.AskedSave, Who.PROJECT_FULL,
             "Ask for a save. Does not wait; the saves show it under the order's id.", 202,
         ),
+        Route(
+            "ask_restore", "POST", f"{_PROJECT}/restore", o.AskRestore, o.AskedSave, Who.MEMBER,
+            "Go back to a save, in place. Answers once the present state is saved; the saves show"
+            " the restored one under the order's id.", 202,
+        ),
         Route("list_saves", "GET", f"{_PROJECT}/saves", key, o.Saves, token, "Newest first."),
         Route(
             "list_releases", "GET", f"{_PROJECT}/releases", key, o.Releases, token,

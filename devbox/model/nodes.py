@@ -76,6 +76,17 @@ class SaveOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Further tags for the image, such as `release-v1`."""
 
 
+class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Record an earlier save as the newest one, and give the upper up, which is saved before."""
+
+    order_id: str
+    project_uid: str
+    generation: int
+    save: Save
+    image: Image
+    """Of `save`."""
+
+
 class DropOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The project is deleted: remove upper, journal rows, images and its registry repository."""
 
@@ -113,6 +124,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     revision: int
     saves: tuple[SaveOrder, ...] = ()
+    restores: tuple[RestoreOrder, ...] = ()
     drops: tuple[DropOrder, ...] = ()
     prepares: tuple[PrepareOrder, ...] = ()
     builds: tuple[BuildOrder, ...] = ()

@@ -75,6 +75,18 @@ class AskedSave(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     order_id: str
 
 
+class AskRestore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Make an earlier save the project's newest state. The present one is saved first.
+
+    Answers once the present state is recorded. Conflict when another restore is under way,
+    Unavailable when the present state cannot be saved: then nothing is changed.
+    """
+
+    namespace: str
+    name: str
+    seq: int
+
+
 class Saves(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Newest first."""
 
@@ -264,6 +276,9 @@ class Orchestrator(Protocol):
 
     async def ask_save(self, request: AskSave) -> AskedSave:
         """Ask for a save. Does not wait."""
+
+    async def ask_restore(self, request: AskRestore) -> AskedSave:
+        """Go back to a save. The restored save carries the order's id once files are there."""
 
     async def list_saves(self, request: ProjectKey) -> Saves:
         """In progress and recorded."""

@@ -16,6 +16,8 @@ class SaveReason(enum.StrEnum):
     RELEASE = "release"
     RECOVERY = "recovery"
     """Of an older generation, from a node that came back; never the head."""
+    RESTORED = "restored"
+    """An earlier save is the newest again: the same image under a new sequence."""
 
 
 class SaveStep(enum.StrEnum):

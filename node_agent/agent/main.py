@@ -37,7 +37,9 @@ class Loop:
         self._controller = controller
         self._parts = parts
         self._reporting = Reporting(settings.node, journal, controller)
-        self._saving = Saving(journal, parts.writer, parts.containers, self._reporting.changed)
+        self._saving = Saving(
+            journal, parts.writer, parts.containers, parts.uppers, self._reporting.changed
+        )
         self._ordered = Ordered(journal, parts, self._saving, self._reporting)
 
     def kicked(self) -> None:

@@ -83,7 +83,9 @@ class Ordered:
         for order in orders.saves:
             self._saving.remember(order.project_uid, order.when_busy)
             self._journal.take_order(order, time.time())
-        if orders.saves:
+        for restore in orders.restores:
+            self._journal.take_restore(restore, time.time())
+        if orders.saves or orders.restores:
             self._saving.kick()
             self._reporting.changed()
         for drop in orders.drops:

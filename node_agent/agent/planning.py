@@ -1,7 +1,8 @@
 """Which saves are made next. Pure: rows in, a plan out.
 
 Invariant: of the saves of one upper that nobody asked for, only the newest is made, and none at all
-where a newer one that somebody asked for waits: it holds the same files.
+where a newer one that somebody asked for waits: it holds the same files. A restored save holds
+others, and gives the upper up: it comes last.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,6 +15,7 @@ from devbox.model.saves import SaveReason, SaveStep
 from node_agent.journal.rows import WAITS_FOR_NOBODY, PendingSave
 
 _LONGEST_WAIT_S = 60.0
+_UNTIL_RECORDED_S = 0.1
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -32,11 +34,18 @@ def plan(rows: Iterable[PendingSave], *, busy: Collection[str], room: int, now: 
     waiting: list[float] = []
     ordered = sorted(rows, key=lambda row: (row.save.project_uid, row.save.seq))
     for uid, group in groupby(ordered, key=lambda row: row.save.project_uid):
-        unwritten = [r for r in group if r.save.step in (SaveStep.INTENT, SaveStep.FAILED)]
-        needless = _needless(unwritten)
+        rows_of_one = list(group)
+        unwritten = [r for r in rows_of_one if r.save.step in (SaveStep.INTENT, SaveStep.FAILED)]
+        ours = [row for row in unwritten if row.save.reason is not SaveReason.RESTORED]
+        needless = _needless(ours)
         drop += needless
-        wanted = [row for row in unwritten if row not in needless]
+        wanted = [row for row in ours if row not in needless]
+        wanted += [row for row in unwritten if row not in ours]
         if not wanted or uid in busy:
+            continue
+        if wanted[0] not in ours and len(unwritten) < len(rows_of_one):
+            # What was pushed is not recorded yet, and the upper is given up for nothing less.
+            waiting.append(now + _UNTIL_RECORDED_S)
             continue
         if wanted[0].retry_at > now:
             waiting.append(wanted[0].retry_at)

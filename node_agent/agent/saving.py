@@ -9,11 +9,11 @@ from pathlib import Path
 import structlog
 
 from devbox.edge.tasks import Tasks
-from devbox.model.errors import DevboxError
+from devbox.model.errors import DevboxError, NotFound
 from devbox.model.nodes import AutosaveRule
 from devbox.model.projects import WhenBusy
 from devbox.model.saves import SaveReason, SaveStep
-from node_agent.agent.parts import Containers, SavedImage, SaveWork, SaveWriter
+from node_agent.agent.parts import Containers, SavedImage, SaveWork, SaveWriter, UpperKeeper
 from node_agent.agent.planning import autosaves_due, plan, retry_delay, unchanged_is_nothing
 from node_agent.journal import Journal, PendingSave, Upper
 
@@ -31,11 +31,13 @@ class Saving:
         journal: Journal,
         writer: SaveWriter,
         containers: Containers,
+        uppers: UpperKeeper,
         changed: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._writer = writer
         self._containers = containers
+        self._uppers = uppers
         self._changed = changed
         self._running: dict[str, asyncio.Task[None]] = {}
         self._left: set[str] = set()
@@ -100,7 +102,9 @@ class Saving:
             if row.save.step is SaveStep.FAILED:
                 self._move(row, SaveStep.INTENT)
             upper = self._journal.upper(uid)
-            if upper is None:
+            if row.save.reason is SaveReason.RESTORED:
+                await self._restore(row, upper)
+            elif upper is None:
                 await self._save_without_upper(row)
             else:
                 saved = await self._write(row, upper)
@@ -118,7 +122,7 @@ class Saving:
     def _want_the_rest(self, uid: str) -> None:
         """A box that ended while its save was written: its end wanted no second save then."""
         upper = self._journal.upper(uid)
-        if upper is None or any(box.may_write for box in self._journal.boxes_of_project(uid)):
+        if upper is None or self._may_be_written(uid):
             return
         self._journal.want_save(
             uid, generation=upper.generation, reason=SaveReason.STOPPED, now=time.time()
@@ -166,6 +170,29 @@ class Saving:
             upper_bytes=0,
         )
         self._finish(row, saved, 0.0)
+
+    async def _restore(self, row: PendingSave, upper: Upper | None) -> None:
+        """Record an old image as the newest save, and give up the upper, whose files are recorded.
+
+        The image is asked for first: without it the upper stays.
+        """
+        assert row.image is not None
+        if upper is not None and upper.dirty and not self._may_be_written(row.save.project_uid):
+            # `_want_the_rest` has it saved, and saves come before this.
+            return
+        try:
+            await self._writer.tag(row.image, row.tags)
+        except NotFound as error:
+            sentence = f"the save cannot be restored, its image is gone: {error.message}"
+            self._move(row, SaveStep.DROPPED, note=f"{sentence}; nothing was changed")
+            return
+        if upper is not None:
+            await self._uppers.collect(row.save.project_uid)
+        self._move(row, SaveStep.WRITTEN, note=row.save.note)
+        self._move(row, SaveStep.PUSHED, note=row.save.note)
+
+    def _may_be_written(self, uid: str) -> bool:
+        return any(box.may_write for box in self._journal.boxes_of_project(uid))
 
     def _finish(self, row: PendingSave, saved: SavedImage, took_s: float) -> None:
         uid, seq = row.save.project_uid, row.save.seq

@@ -16,7 +16,7 @@ from typing import Any, Self
 import msgspec
 
 from devbox.model.errors import Conflict, Internal
-from devbox.model.nodes import SaveOrder
+from devbox.model.nodes import RestoreOrder, SaveOrder
 from devbox.model.projects import Image
 from devbox.model.saves import SAVE_MOVES, Save, SaveReason, SaveStep
 from node_agent.journal.rows import WAITS_FOR_NOBODY, Box, PendingSave, Upper
@@ -206,6 +206,31 @@ class Journal:
             _insert(database, save, order.tags)
             return save.seq
 
+    def take_restore(self, order: RestoreOrder, now: float) -> int:
+        """An earlier save is to be the newest. Returns the new one's sequence number."""
+        with self._change() as database:
+            known = database.execute(
+                "SELECT seq FROM saves WHERE order_id = ?", (order.order_id,)
+            ).fetchone()
+            if known:
+                return int(known[0])
+            seq = _next_seq(database, order.project_uid)
+            save = Save(
+                project_uid=order.project_uid,
+                seq=seq,
+                generation=order.generation,
+                reason=SaveReason.RESTORED,
+                step=SaveStep.INTENT,
+                order_id=order.order_id,
+                digest=order.image.digest,
+                layers=order.save.layers,
+                total_bytes=order.save.total_bytes,
+                started_at=now,
+                note=f"the files of save {order.save.seq}",
+            )
+            _insert(database, save, (f"save-{seq}",), order.image)
+            return seq
+
     def _waiting(self, project_uid: str) -> bool:
         """Is there a save that is not begun and that no person asked for?"""
         return any(
@@ -293,7 +318,10 @@ class Journal:
             )
 
     def fail(self, project_uid: str, seq: int, *, note: str, retry_at: float) -> None:
-        """A try failed: the save waits until `retry_at`, and its upper is dirty again."""
+        """A try failed: the save waits until `retry_at`, and its upper is dirty again.
+
+        One that was to be restored had not begun to read it.
+        """
 
         def failed(row: PendingSave) -> PendingSave:
             return msgspec.structs.replace(
@@ -305,7 +333,9 @@ class Journal:
             )
 
         with self._change() as database:
-            self._edit(database, project_uid, seq, failed)
+            row = self._edit(database, project_uid, seq, failed)
+            if row.save.reason is SaveReason.RESTORED:
+                return
             database.execute("UPDATE uppers SET dirty = 1 WHERE project_uid = ?", (project_uid,))
 
     def recover(self) -> None:
@@ -396,8 +426,10 @@ def _next_seq(database: sqlite3.Connection, project_uid: str) -> int:
     return int(row[0])
 
 
-def _insert(database: sqlite3.Connection, save: Save, tags: tuple[str, ...]) -> None:
-    row = PendingSave(save=save, tags=tags, attempts=0, retry_at=0.0, image=None, reported=False)
+def _insert(
+    database: sqlite3.Connection, save: Save, tags: tuple[str, ...], image: Image | None = None
+) -> None:
+    row = PendingSave(save=save, tags=tags, attempts=0, retry_at=0.0, image=image, reported=False)
     _write(database, row)
 
 

@@ -44,7 +44,7 @@ class PendingSave(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: float
     """Unix seconds before which it is not tried again."""
     image: Image | None
-    """Of a pushed save."""
+    """Of a pushed save, and of one that is to be restored."""
     reported: bool
     """The controller knows it as it stands here."""
 

@@ -417,6 +417,27 @@ class OrchestratorContract:
             with pytest.raises(NotFound):
                 await create(orchestrator, missing, runtime=runtime)
 
+    async def test_an_earlier_save_is_restored_in_place(self, orchestrator: o.Orchestrator) -> None:
+        await create(orchestrator, start=True)
+        before = await until_phase(orchestrator, Phase.RUNNING)
+        asked = await orchestrator.ask_save(o.AskSave(namespace="team", name="hello"))
+        first = await until_recorded(orchestrator, asked.order_id)
+        ask = o.AskRestore(namespace="team", name="hello", seq=first.seq)
+        restored = await until_recorded(
+            orchestrator, (await orchestrator.ask_restore(ask)).order_id
+        )
+        assert restored.reason is SaveReason.RESTORED
+        assert restored.digest == first.digest
+        saves = (await orchestrator.list_saves(KEY)).saves
+        assert [save.seq for save in saves] == [first.seq + 2, first.seq + 1, first.seq]
+        assert saves[1].digest != first.digest
+        after = await until_phase(orchestrator, Phase.RUNNING)
+        assert after.generation > before.generation
+        assert after.status.head_seq == restored.seq
+        missing = msgspec.structs.replace(ask, seq=99)
+        with pytest.raises(NotFound):
+            await orchestrator.ask_restore(missing)
+
     # Changes
 
     async def test_an_idle_watch_ends_by_itself(self, orchestrator: o.Orchestrator) -> None:

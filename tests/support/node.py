@@ -95,6 +95,10 @@ class FakeNode:
             if order.order_id not in self._done:
                 self._done.add(order.order_id)
                 await self.save(order)
+        for restore in orders.restores:
+            if restore.order_id not in self._done:
+                self._done.add(restore.order_id)
+                await self.restore(restore)
         for drop in orders.drops:
             await self.report(dropped=(drop.project_uid,))
 
@@ -115,6 +119,26 @@ class FakeNode:
         pushed = save(order, seq, SaveStep.PUSHED)
         stored = image(f"projects/{order.project_uid}", str(seq))
         await self.report(saves=(pushed,), images=((order.project_uid, seq, stored),))
+
+    async def restore(self, order: n.RestoreOrder) -> None:
+        """The same image under a new sequence."""
+        seq = self._seqs.get(order.project_uid, 0) + 1
+        self._seqs[order.project_uid] = seq
+        done = restored(order, seq)
+        await self.report(saves=(done,), images=((order.project_uid, seq, order.image),))
+
+
+def restored(order: n.RestoreOrder, seq: int, step: SaveStep = SaveStep.PUSHED) -> Save:
+    """News of a save that is restored."""
+    return Save(
+        project_uid=order.project_uid,
+        seq=seq,
+        generation=order.generation,
+        reason=SaveReason.RESTORED,
+        step=step,
+        order_id=order.order_id,
+        digest=order.image.digest,
+    )
 
 
 def save(order: n.SaveOrder, seq: int, step: SaveStep, **more: Any) -> Save:

@@ -29,7 +29,7 @@ from devbox.model.projects import (
     User,
 )
 from devbox.model.runtimes import Runtime, RuntimeState, no_save, save_named
-from devbox.model.saves import Release, Save, SaveStep
+from devbox.model.saves import Release, Save, SaveReason, SaveStep
 from devbox.model.tokens import token_hash
 
 _HISTORY = 1000
@@ -174,6 +174,30 @@ class FakeOrchestrator(o.Orchestrator):
     async def ask_save(self, request: o.AskSave) -> o.AskedSave:
         self.calls.append(("ask_save", request))
         return o.AskedSave(order_id=self._save(self._entry(request), request).order_id)
+
+    async def ask_restore(self, request: o.AskRestore) -> o.AskedSave:
+        self.calls.append(("ask_restore", request))
+        entry = self._entry(request)
+        known = (s for s in entry.saves if s.seq == request.seq and s.step is SaveStep.RECORDED)
+        wanted = next(known, None)
+        if wanted is None:
+            raise no_save(f"{request.name}@save-{request.seq}")
+        if entry.project.status.upper_node:
+            self._save(entry, o.AskSave(namespace=request.namespace, name=request.name))
+        seq = len(entry.saves) + 1
+        restored = msgspec.structs.replace(
+            wanted,
+            seq=seq,
+            generation=entry.project.generation + 1,
+            reason=SaveReason.RESTORED,
+            order_id=secrets.token_hex(8),
+        )
+        entry.saves.append(restored)
+        self._observe(entry, head_seq=seq, upper_node="")
+        if entry.project.desired is Desired.RUNNING:
+            self._put(entry, desired=Desired.STOPPED)
+            self._start(entry)
+        return o.AskedSave(order_id=restored.order_id)
 
     async def list_saves(self, request: o.ProjectKey) -> o.Saves:
         self.calls.append(("list_saves", request))

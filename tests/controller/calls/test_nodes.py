@@ -19,7 +19,7 @@ from devbox.model.runtimes import Runtime, RuntimeState
 from devbox.model.saves import Save, SaveReason, SaveStep
 from tests.controller.contract import KEY, create, until, until_gone, until_phase
 from tests.support.controller import House, open_house
-from tests.support.node import NODE, image, ready, save
+from tests.support.node import NODE, image, ready, restored, save
 
 
 @pytest.fixture
@@ -480,3 +480,49 @@ async def test_what_nobody_knows_any_more_is_ignored(house: House) -> None:
     assert projects.everyone(house.db.reader) == []
     assert runtimes.find(house.db.reader, "removed") is None
     assert (await orders(house)).drops == (), "an upper of nobody is never dropped"
+
+
+async def test_a_restore_waits_for_the_save_and_is_refused_when_that_fails(house: House) -> None:
+    await running(house)
+    order = await ask(house)
+    first = await pushed(house, order, 1)
+    wanted = o.AskRestore(namespace="team", name="hello", seq=first.seq)
+    asking = house.tasks.start(house.orchestrator.ask_restore(wanted), "restore")
+    await until(house.orchestrator, lambda: _has_save_order(house))
+    (saving,) = (await orders(house)).saves
+    await report(house, saves=(save(saving, 2, SaveStep.FAILED, note="the registry is down"),))
+    with pytest.raises(Unavailable, match="nothing was restored: the registry is down"):
+        await asking
+    assert (await house.orchestrator.get_project(KEY)).status.phase is Phase.RUNNING
+    assert (await orders(house)).restores == ()
+
+
+async def _has_save_order(house: House) -> bool:
+    return bool((await orders(house)).saves)
+
+
+async def test_a_restore_is_ordered_once_the_box_is_gone_and_survives_a_restart(
+    house: House,
+) -> None:
+    project = await running(house)
+    first = await pushed(house, await ask(house), 1)
+    wanted = o.AskRestore(namespace="team", name="hello", seq=first.seq)
+    asking = house.tasks.start(house.orchestrator.ask_restore(wanted), "restore")
+    await until(house.orchestrator, lambda: _has_save_order(house))
+    await pushed(house, (await orders(house)).saves[0], 2)
+    asked = await asking
+    await until_phase(house.orchestrator, Phase.PREPARING)
+    with pytest.raises(Conflict, match="being restored already"):
+        await house.orchestrator.ask_restore(wanted)
+    await house.turns.restart()
+    (restore,) = (await orders(house)).restores
+    assert (restore.order_id, restore.save.seq) == (asked.order_id, 1)
+    assert restore.image == image(f"projects/{project.uid}", "1")
+    assert restore.generation == project.generation + 1
+    done = restored(restore, 3)
+    await report(house, saves=(done,), images=((project.uid, 3, restore.image),), uppers=())
+    again = await until_phase(house.orchestrator, Phase.RUNNING)
+    assert (again.generation, again.status.head_seq) == (project.generation + 1, 3)
+    assert (await orders(house)).restores == ()
+    record = await house.nodes.box(n.BoxKey(pod_uid=await pod(house)))
+    assert (record.image, record.needs_upper) == (restore.image, False)

@@ -13,8 +13,25 @@ from msgspec.structs import replace
 
 from controller.core import events as e
 from controller.core.phases import MOVES, check_move, diagram
-from controller.core.state import Box, BoxStep, Head, State, Subject, Upper, pod_uid, status
-from controller.core.step import HEALTHY_S, SERVE_DEADLINE_S, backoff_s, source, step
+from controller.core.state import (
+    Box,
+    BoxStep,
+    Head,
+    Restore,
+    State,
+    Subject,
+    Upper,
+    pod_uid,
+    status,
+)
+from controller.core.step import (
+    HEALTHY_S,
+    SERVE_DEADLINE_S,
+    backoff_s,
+    source,
+    step,
+    to_restore,
+)
 from devbox.model.errors import Internal
 from devbox.model.projects import Desired, Image, Phase
 
@@ -262,6 +279,54 @@ def test_the_drawn_phases_are_those_of_the_table() -> None:
     assert diagram() in drawn.read_text(), "run the generator that the document names"
 
 
+def test_a_restore_stops_the_box_waits_for_the_node_and_starts_from_the_old_save() -> None:
+    play = Play()
+    play.run()
+    play.see(e.SaveRecorded(1, 1, image("save1")))
+    play.see(e.SaveRecorded(1, 2, image("save2")))
+    restore = Restore(order_id="r", seq=1)
+    assert kinds(play.see(e.RestoreWanted(restore))) == ["StopBox"]
+    assert play.is_in(Phase.STOPPING)
+    assert to_restore(play.state) is None
+    assert play.see(e.BoxGone(1)) == []
+    assert play.is_in(Phase.PREPARING)
+    assert to_restore(play.state) == restore
+    assert play.see(e.Restarted()) == []
+    play.see(e.SaveRecorded(1, 3, image("save3")))
+    play.see(e.SaveRecorded(2, 4, image("save1")))
+    assert kinds(play.see(e.Restored("r"))) == ["StartBox"]
+    assert (play.box.generation, play.box.image, play.box.needs_upper) == (2, image("save1"), False)
+    assert status(play.state).head_seq == 4
+    assert to_restore(play.state) is None
+
+
+def test_a_stopped_project_is_restored_without_a_box() -> None:
+    play = Play()
+    play.run()
+    play.see(e.SaveRecorded(1, 1, image("save1")))
+    play.want(Desired.STOPPED)
+    play.see(e.BoxGone(1))
+    assert play.see(e.RestoreWanted(Restore(order_id="r", seq=1))) == []
+    assert play.is_in(Phase.STOPPED)
+    assert play.want(Desired.RUNNING) == []
+    play.want(Desired.STOPPED)
+    play.see(e.Restored("another"))
+    assert to_restore(play.state) is not None
+    play.see(e.SaveRecorded(2, 2, image("save1")))
+    assert play.see(e.Restored("r")) == []
+    assert source(play.state) == (image("save1"), True)
+
+
+def test_a_restore_that_the_node_refuses_leaves_the_upper_and_starts_again() -> None:
+    play = Play()
+    play.run()
+    play.see(e.RestoreWanted(Restore(order_id="r", seq=1)))
+    play.see(e.BoxGone(1))
+    assert kinds(play.see(e.RestoreRefused("r"))) == ["StartBox"]
+    assert (play.box.generation, play.box.image) == (2, BASE)
+    assert status(play.state).upper_node == NODE
+
+
 @given(st.integers(0, 10_000))
 def test_the_wait_grows_to_five_minutes(failures: int) -> None:
     assert 1 <= backoff_s(failures) <= backoff_s(failures + 1) <= 300
@@ -377,6 +442,27 @@ class AnyOrder(RuleBasedStateMachine):
         self.send(e.UpperSeen(seen))
 
     @rule()
+    def restore(self) -> None:
+        if self.play.state.restore is None:
+            self.send(e.RestoreWanted(Restore(order_id="r", seq=1)))
+
+    @rule(refuses=st.booleans())
+    def node_restores(self, refuses: bool) -> None:
+        wanted = to_restore(self.play.state)
+        if wanted is None:
+            return
+        assert not self.boxes, "an upper is given up under a box"
+        if refuses:
+            self.send(e.RestoreRefused(wanted.order_id))
+            return
+        head = self.play.state.head
+        generation = max(self.play.state.generation + 1, head.generation if head else 0)
+        self.send(e.SaveRecorded(generation, (head.seq if head else 0) + 1, image("old")))
+        self.send(e.Restored(wanted.order_id))
+        started = self.play.state.box
+        assert started is None or started.image == image("old")
+
+    @rule()
     def dropped(self) -> None:
         self.send(e.Dropped())
 
@@ -396,6 +482,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.head = order
 
     @invariant()
+    def no_box_starts_during_a_restore(self) -> None:
+        state = self.play.state
+        assert not state.restore or state.box is None or state.box.step is BoxStep.STOPPING
+
+    @invariant()
     def kept_until_dropped(self) -> None:
         assert not self.forgotten or self.play.state.dropped
 
@@ -410,6 +501,8 @@ class AnyOrder(RuleBasedStateMachine):
         for _ in range(20):
             if self.pending:
                 self.perform(self.pending.pop(0))
+            else:
+                self.node_restores(refuses=True)
         state = self.play.state
         match self.play.desired:
             case Desired.RUNNING:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from devbox.edge.tasks import Tasks
-from devbox.model.errors import Unavailable
+from devbox.model.errors import NotFound, Unavailable
 from devbox.model.nodes import (
     AskOrders,
     BoxKey,
@@ -19,6 +19,7 @@ from devbox.model.nodes import (
     Orders,
     PrepareOrder,
     Report,
+    RestoreOrder,
     SaveOrder,
 )
 from devbox.model.orchestrator import Nothing
@@ -35,6 +36,7 @@ from node_agent.journal import Box, Journal, Upper
 
 IMAGE = Image(repository="runtimes/python", digest="sha256:" + "a" * 64, architecture="amd64")
 MADE = msgspec.structs.replace(IMAGE, repository="projects/p1", digest="sha256:" + "c" * 64)
+OLD = msgspec.structs.replace(MADE, digest="sha256:" + "0d" * 32)
 UPPER = Upper(
     project_uid="p1", path="/u/p1/fs", image=IMAGE, chain_id="x", generation=1, dirty=False
 )
@@ -161,7 +163,7 @@ class Node:
         self.controller = Controller()
         self.rooms = Rooms(journal)
         self.reporting = Reporting("n1", journal, self.controller)
-        self.saving = Saving(journal, self.rooms, self.rooms, self.reporting.changed)
+        self.saving = Saving(journal, self.rooms, self.rooms, self.rooms, self.reporting.changed)
         parts = Parts(
             writer=self.rooms,
             uppers=self.rooms,
@@ -270,6 +272,59 @@ async def test_without_an_upper_the_head_gets_the_tags_or_the_order_is_refused(n
     node.controller.order(saves=(save_order("o3", ("release-v1",)),))
     assert (await node.saved(3, SaveStep.RECORDED)).digest == MADE.digest
     assert node.rooms.asked[-1] == "tag cc ('release-v1',)"
+
+
+def restore_order(order_id: str) -> RestoreOrder:
+    old = Save(
+        project_uid="p1",
+        seq=1,
+        generation=1,
+        reason=SaveReason.ASKED,
+        step=SaveStep.RECORDED,
+        layers=3,
+        total_bytes=9,
+    )
+    return RestoreOrder(order_id=order_id, project_uid="p1", generation=2, save=old, image=OLD)
+
+
+async def test_a_restore_saves_first_then_gives_the_upper_up(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.journal.box_ended("c1")
+    node.controller.order(restores=(restore_order("r1"),))
+    restored = await node.saved(1, SaveStep.RECORDED)
+    assert (restored.reason, restored.generation) == (SaveReason.RESTORED, 2)
+    assert (restored.digest, restored.layers, restored.total_bytes) == (OLD.digest, 3, 9)
+    assert node.rooms.asked == ["save 2 None", "tag 0d ('save-1',)", "remove p1"]
+    reports = node.controller.reports
+    kept = next(i for i, r in enumerate(reports) if any(s.seq == 2 and s.digest for s in r.saves))
+    assert reports[kept].uppers != ()
+    assert reports[-1].uppers == ()
+    assert any(("p1", 1, OLD) in report.images for report in reports)
+    node.controller.order(restores=(restore_order("r1"),), saves=(save_order("o2", ("x",)),))
+    assert (await node.saved(3, SaveStep.RECORDED)).digest == OLD.digest
+
+
+async def test_a_restore_waits_while_the_present_files_cannot_be_saved(node: Node) -> None:
+    node.rooms.broken = 1
+    node.journal.put_upper(msgspec.structs.replace(UPPER, dirty=True))
+    node.controller.order(restores=(restore_order("r1"),))
+    await node.saved(2, SaveStep.FAILED)
+    assert node.rooms.asked == ["save 2 None"]
+    await node.saved(1, SaveStep.RECORDED)
+    assert node.rooms.asked == ["save 2 None", "save 2 None", "tag 0d ('save-1',)", "remove p1"]
+
+
+async def test_a_restore_of_an_image_that_is_gone_changes_nothing(node: Node) -> None:
+    async def tag(image: Image, tags: tuple[str, ...]) -> None:
+        raise NotFound("the registry has no such manifest")
+
+    node.rooms.tag = tag  # type: ignore[method-assign]
+    node.journal.put_upper(UPPER)
+    node.controller.order(restores=(restore_order("r1"),))
+    dropped = await node.saved(1, SaveStep.DROPPED)
+    assert "its image is gone" in dropped.note
+    assert node.journal.upper("p1") == UPPER
 
 
 async def test_a_controller_that_is_away_hears_everything_later(node: Node) -> None:

@@ -36,6 +36,10 @@ def seqs(rows: tuple[PendingSave, ...]) -> list[tuple[str, int]]:
         ([row(1, R.ASKED), row(2, R.RELEASE)], [1], []),
         ([row(1, R.ASKED, S.PUSHED), row(2, R.RELEASE)], [2], []),
         ([row(1, R.STOPPED, S.FAILED), row(2, R.ASKED)], [2], [1]),
+        ([row(1, R.RESTORED)], [1], []),
+        ([row(1, R.STOPPED), row(2, R.RESTORED)], [1], []),
+        ([row(1, R.RESTORED), row(2, R.STOPPED)], [2], []),
+        ([row(1, R.STOPPED, S.PUSHED), row(2, R.RESTORED)], [], []),
     ],
 )
 def test_one_upper(rows: list[PendingSave], begin: list[int], drop: list[int]) -> None:
@@ -49,6 +53,17 @@ def test_people_first_then_whoever_waits_longest_and_no_more_than_there_is_room(
     assert seqs(plan(rows, busy=(), room=2, now=10.0).begin) == [("b", 4), ("c", 1)]
     assert seqs(plan(rows, busy={"b"}, room=2, now=10.0).begin) == [("c", 1), ("a", 3)]
     assert plan(rows, busy=(), room=0, now=10.0).begin == ()
+
+
+def test_a_restore_waits_for_a_save_that_failed_and_for_one_that_is_not_recorded() -> None:
+    failed = row(1, R.STOPPED, S.FAILED, retry_at=20.0)
+    made = plan([failed, row(2, R.RESTORED)], busy=(), room=1, now=10.0)
+    assert (made.begin, made.drop, made.wake_at) == ((), (), 20.0)
+    pushed = row(1, R.STOPPED, S.PUSHED)
+    made = plan([pushed, row(2, R.RESTORED)], busy=(), room=1, now=10.0)
+    assert made.begin == ()
+    assert made.wake_at is not None
+    assert 10.0 < made.wake_at < 11.0
 
 
 def test_a_failed_save_waits_for_its_time() -> None:
