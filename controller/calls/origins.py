@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from controller.store import projects, runtimes, saves
 from controller.store.projects import ProjectRow
 from controller.store.runtimes import RuntimeRow
-from devbox.model.errors import BadInput, Unavailable
+from devbox.edge.registry.references import Reference
+from devbox.model.errors import Unavailable
 from devbox.model.projects import Image, Port
 from devbox.model.runtimes import (
     IMAGE_PREFIX,
@@ -27,8 +28,6 @@ from devbox.model.runtimes import (
     save_named,
 )
 from devbox.model.saves import SaveStep
-
-_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,511}")
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,6 @@ def check_architecture(image: Image, machine: str, what: str) -> str:
     )
 
 
-def check_reference(reference: str) -> str:
-    """Return `reference` if it can be an image reference. Raises BadInput."""
-    if not _REFERENCE.fullmatch(reference):
-        raise BadInput(
-            f"{reference!r} is not an image reference", "It looks like registry/name:tag."
-        )
-    return reference
-
-
 def _of_runtime(db: sqlite3.Connection, row: RuntimeRow) -> Origin:
     row = want(db, row)
     runtime = row.runtime
@@ -148,7 +138,7 @@ def _of_project(source: ProjectRow, image: Image) -> Origin:
 
 
 def _image_runtime(db: sqlite3.Connection, reference: str) -> RuntimeRow:
-    check_reference(reference)
+    Reference.parse(reference)
     for row in runtimes.everything(db):
         if row.runtime.source == reference:
             return row

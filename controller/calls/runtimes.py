@@ -3,10 +3,11 @@
 import asyncio
 
 from controller.calls.context import Calls
-from controller.calls.origins import check_reference, want
+from controller.calls.origins import want
 from controller.store import changes, projects, runtimes
 from controller.store.runtimes import RuntimeRow
 from controller.turns import Turn
+from devbox.edge.registry.references import Reference
 from devbox.model import orchestrator as o
 from devbox.model.errors import Conflict
 from devbox.model.names import check_label
@@ -33,7 +34,7 @@ class RuntimeCalls(Calls):
     async def add_runtime(self, request: o.AddRuntime) -> Runtime:
         """Add an image as a runtime. Does not wait."""
         check_label(request.name, "runtime")
-        check_reference(request.reference)
+        Reference.parse(request.reference)
 
         def work(turn: Turn) -> Runtime:
             if runtimes.find(turn.db, request.name):

@@ -526,3 +526,10 @@ async def test_a_restore_is_ordered_once_the_box_is_gone_and_survives_a_restart(
     assert (await orders(house)).restores == ()
     record = await house.nodes.box(n.BoxKey(pod_uid=await pod(house)))
     assert (record.image, record.needs_upper) == (restore.image, False)
+
+
+@pytest.mark.parametrize("reference", ["built-in", "python", "team/tool:1", ""])
+async def test_what_is_no_reference_is_refused_at_once(house: House, reference: str) -> None:
+    with pytest.raises(BadInput, match="names no registry"):
+        await create(house.orchestrator, runtime=f"image:{reference}")
+    assert (await orders(house)).builds == ()

@@ -88,7 +88,7 @@ def test_saves_shows_progress_then_the_record(cli: Cli, play) -> None:  # type: 
     assert head.split()[:6] == ["SAVE", "STATE", "REASON", "BEGUN", "TOOK", "ADDED"]
     assert "in progress 42%" in busy
     assert done.split()[:3] == ["1", "recorded", "asked"]
-    assert "0.00 s  80 MiB  300 MiB       2  abababababab" in done
+    assert "0.00 s  80 MiB  300 MiB       2  abababab" in done
 
 
 def test_stop_and_wait_for_the_save(cli: Cli, play) -> None:  # type: ignore[no-untyped-def]
