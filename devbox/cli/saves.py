@@ -10,7 +10,7 @@ from devbox.cli.units import age, duration, size
 if TYPE_CHECKING:
     from devbox.model.saves import Save
 
-_DIGEST_SHOWN = 12
+_DIGEST_SHOWN = 8
 
 
 @command("devbox save hello", "devbox save hello --no-wait")

@@ -118,7 +118,7 @@ def _silent(text: str, fraction: float | None = None) -> None:
     del text, fraction
 
 
-def _plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     right = [name.startswith(">") for name in columns]
     lines = [[name.lstrip(">").upper() for name in columns], *[list(row) for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
@@ -131,27 +131,46 @@ def _plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     sys.stdout.flush()
 
 
-def _rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Lose nothing, however narrow the terminal is.
+
+    Long cells are folded, and remarks that would be columns of single words stand below.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    below = _stands_below(widths, console.width)
+    shown = columns[:-1] if below else columns
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for number, name in enumerate(columns):
+    for name, width in zip(shown, widths, strict=False):
         table.add_column(
             name.lstrip(">").upper(),
             justify="right" if name.startswith(">") else "left",
-            no_wrap=number < len(columns) - 1,
+            no_wrap=width <= _SHORT,
             overflow="fold",
-            min_width=_REMARK_WIDTH if number and number == len(columns) - 1 else None,
         )
     for row in rows:
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in row[: len(shown)]))
+    console.print(table)
+    for row in rows if below else ():
+        if row[-1]:
+            console.print(Text(f"{row[0]}: {row[-1]}"), soft_wrap=False)
 
 
-_REMARK_WIDTH = 16
-"""Of a last column, which is the one that wraps."""
+_GAP = 2
+_SHORT = 20
+"""A cell of this width is never folded."""
+_REMARK = 30
+"""A remark that gets less than this stands below the table."""
+
+
+def _stands_below(widths: Sequence[int], room: int) -> bool:
+    left = room - sum(width + _GAP for width in widths[:-1])
+    return widths[-1] > max(left, _SHORT) and left < _REMARK
+
 
 _STYLES = {
     "running": "green",

@@ -41,6 +41,24 @@ def test_tables_show_what_people_named_as_it_is(
     assert "[bold]x[/bold] [1]" in capsys.readouterr().out
 
 
+def test_a_narrow_terminal_loses_no_column_and_no_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    be_a_terminal(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    said = "the registry answered 404 and nothing more was heard of it"
+    rows = [("n" * 63, "running", "r" * 40, said), ("short", "stopped", "python", "")]
+    Screen().table(("name", "state", "runtime", "message"), rows)
+    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[0].split() == ["NAME", "STATE", "RUNTIME"]
+    assert sum(line.count("r") for line in lines[1:4] if "short" not in line) >= 40
+    assert ["short", "stopped", "python"] in [line.split() for line in lines]
+    assert said in " ".join(out.split())
+
+
 def test_colour_only_where_it_is_wanted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
