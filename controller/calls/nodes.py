@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from controller.calls.context import Calls, Context
+from controller.calls.history import budget_of
 from controller.calls.reports import take_in
 from controller.core.state import Box, BoxStep
 from controller.core.step import to_restore
@@ -102,7 +103,8 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
     async def report(self, request: n.Report) -> Nothing:
         """Take news. When it answers, the controller has it on disk."""
         architecture = self._c.architecture
-        await self._c.turns.take(lambda turn: take_in(turn, request, architecture))
+        budget = budget_of(self._c.settings)
+        await self._c.turns.take(lambda turn: take_in(turn, request, architecture, budget))
         return Nothing()
 
 
@@ -118,6 +120,7 @@ def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
         saves=tuple(order for order in pending if order.project_uid in alive),
         restores=tuple(_restores(db, list(alive.values()))),
         drops=tuple(n.DropOrder(project_uid=row.uid) for row in gone),
+        forgets=tuple(entry for entry in saves.ordered_away(db) if entry.project_uid in alive),
         prepares=tuple(
             n.PrepareOrder(project_uid=row.uid, image=row.image)
             for row in alive.values()

@@ -5,8 +5,10 @@ Reports may come twice and late; nothing in here goes backwards for them.
 
 from msgspec.structs import replace
 
+from controller.calls.history import shorten
 from controller.calls.origins import check_architecture, waiting_for
 from controller.core import events as e
+from controller.core.history import Budget
 from controller.core.saves import merge, settles
 from controller.core.state import Upper
 from controller.store import projects, runtimes, saves
@@ -19,25 +21,35 @@ from devbox.model.runtimes import Runtime, RuntimeState
 from devbox.model.saves import Release, Save, SaveReason, SaveStep
 
 
-def take_in(turn: Turn, report: Report, architecture: str) -> None:
+def take_in(turn: Turn, report: Report, architecture: str, budget: Budget) -> None:
     """Store everything that a report says."""
     runtimes.see_node(turn.db, report.node, turn.now)
     for runtime in report.runtimes:
         _runtime(turn, runtime, architecture)
     for uid, image in report.prepared:
         _feed(turn, uid, e.Prepared(image))
-    images = {(uid, seq): image for uid, seq, image in report.images}
-    for save in report.saves:
-        _save(turn, save, images.pop((save.project_uid, save.seq), None))
-    for (uid, seq), image in images.items():
-        if known := saves.find(turn.db, uid, seq):
-            _save(turn, known, image)
+    _saves(turn, report, budget)
     if report.uppers is not None:
         _uppers(turn, report.node, report.uppers)
     for subject, sentence in report.refused:
         _refused(turn, subject, sentence)
     for uid in report.dropped:
         _feed(turn, uid, e.Dropped())
+
+
+def _saves(turn: Turn, report: Report, budget: Budget) -> None:
+    images = {(uid, seq): image for uid, seq, image in report.images}
+    for save in report.saves:
+        _save(turn, save, images.pop((save.project_uid, save.seq), None))
+    for (uid, seq), image in images.items():
+        if known := saves.find(turn.db, uid, seq):
+            _save(turn, known, image)
+    for order in report.forgotten:
+        saves.went_away(turn.db, order)
+    moved = {save.project_uid for save in report.saves} | {uid for uid, _, _ in report.images}
+    for uid in sorted(moved):
+        if row := projects.by_uid(turn.db, uid):
+            shorten(turn.db, row, report.node, budget)
 
 
 def _feed(turn: Turn, uid: str, event: e.Event) -> None:

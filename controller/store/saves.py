@@ -5,7 +5,7 @@ import sqlite3
 import msgspec
 
 from controller.store.rows import pack, unpack
-from devbox.model.nodes import SaveOrder
+from devbox.model.nodes import ForgetOrder, SaveOrder
 from devbox.model.projects import Image
 from devbox.model.saves import Release, Save
 
@@ -55,6 +55,29 @@ def image(db: sqlite3.Connection, project_uid: str, seq: int) -> Image | None:
         "SELECT image FROM saves WHERE project_uid = ? AND seq = ?", (project_uid, seq)
     ).fetchone()
     return unpack(row[0], Image) if row and row[0] else None
+
+
+def order_away(db: sqlite3.Connection, order: ForgetOrder) -> None:
+    """Have the image of a save that is gone removed from the registry."""
+    db.execute(
+        "INSERT INTO forgets (project_uid, digest, seq) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
+        (order.project_uid, order.digest, order.seq),
+    )
+
+
+def ordered_away(db: sqlite3.Connection) -> tuple[ForgetOrder, ...]:
+    """What nodes have not carried out yet, oldest first."""
+    rows = db.execute("SELECT project_uid, digest, seq FROM forgets ORDER BY rowid")
+    return tuple(ForgetOrder(project_uid=uid, digest=digest, seq=seq) for uid, digest, seq in rows)
+
+
+def went_away(db: sqlite3.Connection, order: ForgetOrder) -> None:
+    """A node carried it out."""
+    db.execute(
+        "DELETE FROM forgets WHERE project_uid = ? AND digest = ? AND seq = ?",
+        (order.project_uid, order.digest, order.seq),
+    )
 
 
 class OrderRow(msgspec.Struct, frozen=True):

@@ -89,6 +89,14 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     INSERT INTO changes (kind, subject) VALUES ('began', '');
     """,
+    """
+    CREATE TABLE forgets (
+        project_uid TEXT NOT NULL REFERENCES projects (uid) ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (project_uid, digest)
+    ) STRICT;
+    """,
 )
 
 

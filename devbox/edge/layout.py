@@ -134,6 +134,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bridge: str = "devbox0"
     keep_upper_s: float = -1.0
     """How long a stopped project's saved upper is kept; below 0: until the disk is nearly full."""
+    history_saves: int = 100
+    """Saves kept per project of those that people asked for; of the others, only the newest."""
+    history_bytes: int = 20 << 30
+    """What these saves may take per project, compressed. The newest and releases always stay."""
     box_processes: int = 8192
     """Processes and threads that one box may have; 0: any number."""
     freeze_limit_ms: int = 500

@@ -93,6 +93,15 @@ class DropOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     project_uid: str
 
 
+class ForgetOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A save is no part of the history any more: remove its image from the registry."""
+
+    project_uid: str
+    digest: str
+    seq: int
+    """Of the save. A later one of the same digest keeps the image."""
+
+
 class PrepareOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Have this image in a project's own repository, so that it outlives where it came from."""
 
@@ -126,6 +135,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     saves: tuple[SaveOrder, ...] = ()
     restores: tuple[RestoreOrder, ...] = ()
     drops: tuple[DropOrder, ...] = ()
+    forgets: tuple[ForgetOrder, ...] = ()
     prepares: tuple[PrepareOrder, ...] = ()
     builds: tuple[BuildOrder, ...] = ()
     autosaves: tuple[AutosaveRule, ...] = ()
@@ -165,6 +175,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """(project uid, save seq, image) of pushed saves."""
     dropped: tuple[str, ...] = ()
     """Project uids that are gone from node and registry."""
+    forgotten: tuple[ForgetOrder, ...] = ()
+    """Carried out, or needless."""
     prepared: tuple[tuple[str, Image], ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     """(order id or project uid, sentence): orders that can never be carried out."""

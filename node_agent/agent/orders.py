@@ -16,6 +16,7 @@ from devbox.model.nodes import (
     AutosaveRule,
     BuildOrder,
     DropOrder,
+    ForgetOrder,
     NodeOrders,
     Orders,
     PrepareOrder,
@@ -90,6 +91,9 @@ class Ordered:
             self._reporting.changed()
         for drop in orders.drops:
             self._once(f"drop/{drop.project_uid}", partial(self._drop, drop))
+        for forget in orders.forgets:
+            key = f"forget/{forget.project_uid}/{forget.digest}/{forget.seq}"
+            self._once(key, partial(self._forget, forget), again=True)
         for prepare in orders.prepares:
             key = f"prepare/{prepare.project_uid}/{prepare.image.digest}"
             self._once(key, partial(self._prepare, prepare))
@@ -133,6 +137,26 @@ class Ordered:
         await self._parts.containers.forget_images(f"projects/{uid}")
         self._journal.forget_project(uid)
         self._reporting.dropped(uid)
+
+    async def _forget(self, order: ForgetOrder) -> None:
+        """Not while a save runs, which may come to need the image's blobs; and not if one did."""
+        while True:
+            with self._saving.hold(order.project_uid) as free:
+                if free:
+                    if not self._needed(order):
+                        await self._parts.writer.forget(order.project_uid, order.digest)
+                    break
+            await asyncio.sleep(_RETRY_S)
+        self._parts.sweeping.want()
+        self._reporting.forgotten(order)
+
+    def _needed(self, order: ForgetOrder) -> bool:
+        uid, digest = order.project_uid, order.digest
+        upper, last = self._journal.upper(uid), self._journal.last_recorded(uid)
+        if upper is not None and upper.image.digest == digest:
+            return True
+        newer = [row for row in (last, *self._journal.open_saves(uid)) if row is not None]
+        return any(row.image and row.image.digest == digest for row in newer)
 
     async def _runs(self, uid: str) -> bool:
         live = await self._parts.containers.live()

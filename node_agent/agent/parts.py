@@ -55,6 +55,9 @@ class SaveWriter(Protocol):
     async def copy(self, image: Image, repository: str, tag: str) -> Image:
         """Have the image in another repository too."""
 
+    async def forget(self, project_uid: str, digest: str) -> None:
+        """Remove one of a project's images. No save of the project may run meanwhile."""
+
     async def drop(self, project_uid: str) -> None:
         """Remove all that a project has in the registry, and its index."""
 

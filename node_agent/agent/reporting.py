@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from devbox.model.errors import DevboxError
-from devbox.model.nodes import NodeOrders, Report, UpperReport
+from devbox.model.nodes import ForgetOrder, NodeOrders, Report, UpperReport
 from devbox.model.projects import Image
 from devbox.model.runtimes import Runtime
 from node_agent.journal import Journal, PendingSave
@@ -17,6 +17,7 @@ _BATCH = 100
 _LONGEST_WAIT_S = 5.0
 _FIRST_WAIT_S = 0.2
 _EVERY_S = 30.0
+_KINDS = ("runtime", "prepared", "dropped", "forgotten", "refused")
 
 T = TypeVar("T")
 
@@ -50,6 +51,12 @@ class Reporting:
         self._journal.add_news("dropped", project_uid)
         self._news.set()
 
+    def forgotten(self, order: ForgetOrder) -> None:
+        """The image of a save that is gone is out of the registry."""
+        key = f"{order.project_uid}/{order.digest}"
+        self._journal.add_news("forgotten", key, msgspec.json.encode(order))
+        self._news.set()
+
     def refused(self, key: str, sentence: str) -> None:
         """An order can never be carried out."""
         self._journal.add_news("refused", key, sentence.encode())
@@ -76,9 +83,7 @@ class Reporting:
 
     async def _report(self) -> None:
         saves = self._journal.unreported_saves()[:_BATCH]
-        news = {
-            kind: self._journal.news(kind) for kind in ("runtime", "prepared", "dropped", "refused")
-        }
+        news = {kind: self._journal.news(kind) for kind in _KINDS}
         await self._controller.report(
             Report(
                 node=self._node,
@@ -86,6 +91,7 @@ class Reporting:
                 saves=tuple(row.save for row in saves),
                 images=_images(saves),
                 dropped=tuple(key for key, _ in news["dropped"]),
+                forgotten=tuple(_of(ForgetOrder, value) for _, value in news["forgotten"]),
                 prepared=tuple((key, _of(Image, value)) for key, value in news["prepared"]),
                 refused=tuple((key, value.decode()) for key, value in news["refused"]),
                 runtimes=tuple(_of(Runtime, value) for _, value in news["runtime"]),

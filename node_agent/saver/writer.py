@@ -75,6 +75,10 @@ class RegistryWriter(SaveWriter):
         """Have the image in another repository too."""
         return await self._saver.copy_image(image, repository, tag)
 
+    async def forget(self, project_uid: str, digest: str) -> None:
+        """Remove one of a project's images. No save of the project may run meanwhile."""
+        await self._saver.drop_images(repository(project_uid), (digest,), ())
+
     async def drop(self, project_uid: str) -> None:
         """Remove all that a project has in the registry, and its index."""
         with contextlib.suppress(NotFound):

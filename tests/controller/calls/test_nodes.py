@@ -533,3 +533,59 @@ async def test_what_is_no_reference_is_refused_at_once(house: House, reference: 
     with pytest.raises(BadInput, match="names no registry"):
         await create(house.orchestrator, runtime=f"image:{reference}")
     assert (await orders(house)).builds == ()
+
+
+async def test_a_save_that_leaves_the_history_is_ordered_away_until_a_node_did_it(
+    house: House,
+) -> None:
+    project = await running(house)
+    for seq in (1, 2, 3):
+        order = await ask(house)
+        auto = replace(save(order, seq, SaveStep.PUSHED), reason=SaveReason.AUTOSAVE, order_id="")
+        stored = image(f"projects/{project.uid}", str(seq))
+        auto = replace(auto, digest=stored.digest)
+        await report(house, saves=(auto,), images=((project.uid, seq, stored),))
+    assert [one.seq for one in (await house.orchestrator.list_saves(KEY)).saves] == [3]
+    told = (await orders(house)).forgets
+    assert [(one.seq, one.project_uid) for one in told] == [(1, project.uid), (2, project.uid)]
+    await report(house, forgotten=told[:1])
+    assert (await orders(house)).forgets == told[1:]
+    await report(house, forgotten=told)
+    assert (await orders(house)).forgets == ()
+    assert await head(house) == 3
+
+
+async def test_saves_that_were_asked_for_stay_whatever_comes_by_itself(house: House) -> None:
+    await running(house)
+    await pushed(house, await ask(house), 1)
+    for seq in (2, 3, 4):
+        order = await ask(house)
+        await pushed(house, replace(order, reason=SaveReason.STOPPED), seq)
+    found = (await house.orchestrator.list_saves(KEY)).saves
+    assert [one.seq for one in found] == [4, 1]
+
+
+async def test_what_is_being_restored_stays_in_the_history(house: House) -> None:
+    await running(house)
+    order = await ask(house)
+    await pushed(house, replace(order, reason=SaveReason.STOPPED), 1)
+    order = await ask(house)
+    await pushed(house, order, 2)
+    asked = asyncio.gather(
+        house.orchestrator.ask_restore(o.AskRestore(namespace="team", name="hello", seq=1))
+    )
+    order = await until_ordered(house)
+    await pushed(house, order, 3)
+    await asked
+    for seq in (4, 5):
+        late = replace(order, order_id="", reason=SaveReason.STOPPED)
+        await pushed(house, late, seq)
+    found = (await house.orchestrator.list_saves(KEY)).saves
+    assert [one.seq for one in found] == [5, 3, 2, 1]
+
+
+async def until_ordered(house: House) -> n.SaveOrder:
+    while True:
+        if found := (await orders(house)).saves:
+            return found[-1]
+        await asyncio.sleep(0)

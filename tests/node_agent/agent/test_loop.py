@@ -15,6 +15,7 @@ from devbox.model.nodes import (
     BoxRecord,
     BuildOrder,
     DropOrder,
+    ForgetOrder,
     NodeOrders,
     Orders,
     PrepareOrder,
@@ -124,6 +125,9 @@ class Rooms:
     async def copy(self, image: Image, repository: str, tag: str) -> Image:
         self.asked.append(f"copy {repository} {tag}")
         return msgspec.structs.replace(image, repository=repository)
+
+    async def forget(self, project_uid: str, digest: str) -> None:
+        self.asked.append(f"forget {project_uid} {digest[7:9]}")
 
     async def drop(self, project_uid: str) -> None:
         self.asked.append(f"drop {project_uid}")
@@ -348,6 +352,30 @@ async def test_drop_waits_for_the_box_then_leaves_nothing(node: Node) -> None:
     assert node.rooms.asked == ["remove p1", "drop p1", "forget projects/p1"]
     assert node.journal.uppers() == []
     assert list(node.repositories.glob("projects/*")) == [node.repositories / "projects/p2"]
+
+
+def tells(order: ForgetOrder) -> Callable[[Report], bool]:
+    return lambda report: order in report.forgotten
+
+
+async def test_an_image_is_forgotten_once_no_save_runs_and_never_if_it_is_needed(
+    node: Node,
+) -> None:
+    old = ForgetOrder(project_uid="p1", digest="sha256:" + "b" * 64, seq=1)
+    node.journal.put_upper(UPPER)
+    node.rooms.may_go_on.clear()
+    node.controller.order(saves=(save_order("o1"),), forgets=(old,))
+    await node.rooms.entered.wait()
+    assert node.rooms.asked == ["save 1 None"]
+    node.rooms.may_go_on.set()
+    report = await node.controller.until(lambda report: bool(report.forgotten))
+    assert report.forgotten == (old,)
+    assert node.rooms.asked == ["save 1 None", "forget p1 bb"]
+    for digest in (MADE.digest, IMAGE.digest):
+        needed = ForgetOrder(project_uid="p1", digest=digest, seq=1)
+        node.controller.order(forgets=(needed,))
+        await node.controller.until(tells(needed))
+    assert node.rooms.asked == ["save 1 None", "forget p1 bb"]
 
 
 async def test_prepare_and_build(node: Node) -> None:
