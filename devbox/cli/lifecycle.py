@@ -102,7 +102,7 @@ async def logs(
             if not follow:
                 call.screen.answer({"lines": found})
             for line in found[overlap(seen, found) :]:
-                call.screen.say(line)
+                call.screen.pass_on(line)
             if not follow:
                 return
             seen, wanted = found or seen, max(lines, _LOG_LINES)

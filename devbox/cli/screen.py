@@ -7,6 +7,7 @@ imported only when a terminal shows a table or progress.
 import enum
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,20 @@ class Output(enum.StrEnum):
 
 Report = Callable[..., None]
 """`report(text, fraction=None)`: how far a long step is; a fraction is 0 to 1."""
+
+
+_COLOUR = re.compile(r"(\x1b\[[\d;:]*m)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(text: str, *, colours: bool = False) -> str:
+    """Text of other people's, with nothing in it that a terminal would obey."""
+    if not colours:
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    # Every second part is a colour.
+    parts = _COLOUR.split(text)
+    parts[::2] = [harmless(part) for part in parts[::2]]
+    return "".join(parts) + ("\x1b[0m" if len(parts) > 1 else "")
 
 
 def colourful(stream: Any) -> bool:
@@ -48,12 +63,17 @@ class Screen:
     def say(self, text: str = "") -> None:
         """A result for people; nothing when results are JSON."""
         if not self.as_json:
-            print(text, flush=True)
+            print(harmless(text), flush=True)
+
+    def pass_on(self, text: str) -> None:
+        """What a box wrote: as it is to a file, with nothing but its colours to a terminal."""
+        if not self.as_json:
+            print(harmless(text, colours=True) if sys.stdout.isatty() else text, flush=True)
 
     def note(self, text: str) -> None:
         """A remark beside the result."""
         if not self.quiet and not self.as_json:
-            print(text, file=sys.stderr, flush=True)
+            print(harmless(text), file=sys.stderr, flush=True)
 
     def answer(self, value: Any) -> None:
         """A result for scripts: a struct, or what JSON knows; nothing for people."""
@@ -69,7 +89,7 @@ class Screen:
         """
         if self.as_json:
             return
-        lines = [list(row) for row in rows]
+        lines = [[harmless(cell) for cell in row] for row in rows]
         shown = list(columns)
         while lines and len(shown) > 1 and not any(line[-1] for line in lines):
             shown, lines = shown[:-1], [line[:-1] for line in lines]
@@ -108,9 +128,9 @@ def fail(error: "DevboxError", *, as_json: bool) -> None:
         print(json.dumps(body, indent=2), file=sys.stderr, flush=True)
         return
     red, reset = ("\x1b[1;31m", "\x1b[0m") if colourful(sys.stderr) else ("", "")
-    print(f"{red}error:{reset} {error.message}", file=sys.stderr)
+    print(f"{red}error:{reset} {harmless(error.message)}", file=sys.stderr)
     if error.hint:
-        print(error.hint, file=sys.stderr)
+        print(harmless(error.hint), file=sys.stderr)
     sys.stderr.flush()
 
 
@@ -204,14 +224,19 @@ def _rich_progress(title: str) -> Iterator[Report]:
         def render(self, task: Any) -> Any:
             return super().render(task) if task.total is not None else ""
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(24), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        Bar(24),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(title, total=None)
 
         def report(text: str, fraction: float | None = None) -> None:
             progress.update(
                 task,
-                description=f"{title}: {text}" if text else title,
+                description=harmless(f"{title}: {text}" if text else title),
                 total=None if fraction is None else 1.0,
                 completed=fraction or 0.0,
             )
@@ -230,6 +255,6 @@ def _plain_progress(title: str) -> Report:
             return
         last[0] = (text, tenth)
         done = "" if fraction is None else f" ({fraction:.0%})"
-        print(f"{title}: {text}{done}", file=sys.stderr, flush=True)
+        print(harmless(f"{title}: {text}{done}"), file=sys.stderr, flush=True)
 
     return report

@@ -59,6 +59,41 @@ def test_a_narrow_terminal_loses_no_column_and_no_sentence(
     assert said in " ".join(out.split())
 
 
+EVIL = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\re"
+
+
+def test_terminals_obey_nothing_that_others_wrote(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = Screen()
+    for terminal in (False, True):
+        if terminal:
+            be_a_terminal(monkeypatch)
+            monkeypatch.setenv("NO_COLOR", "1")
+            screen.pass_on(EVIL)
+        screen.say(EVIL)
+        screen.note(EVIL)
+        screen.table(("name", "message"), [(EVIL, EVIL)])
+        with screen.progress("step") as report:
+            report(f"{EVIL} [/red] [bold]")
+        fail(NotFound(EVIL, EVIL), as_json=False)
+        seen = capsys.readouterr()
+        for bad in ("\x1b]", "\x07", "\x1b[2Jc", "\x9b"):
+            assert bad not in seen.out + seen.err
+        assert "owned" in seen.out
+
+
+def test_a_boxs_colours_are_passed_on_and_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "\x1b[1;31mred\x1b[2J"
+    Screen().pass_on(said)
+    assert capsys.readouterr().out == f"{said}\n"
+    be_a_terminal(monkeypatch)
+    Screen().pass_on(said)
+    assert capsys.readouterr().out == "\x1b[1;31mred\N{REPLACEMENT CHARACTER}[2J\x1b[0m\n"
+
+
 def test_colour_only_where_it_is_wanted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
