@@ -103,7 +103,8 @@ class Paramiko(Client):
 class Java(Client):
     """One Java library in one process and one connection.
 
-    Each of them closes a forwarded connection as soon as one direction has ended.
+    MINA and JSch close a forwarded connection as soon as one direction has ended, sshj one that the
+    box began. They do so with dropbear's server too.
     """
 
     half_closes = False
