@@ -1,6 +1,9 @@
 """Programs with an SSH of their own: PuTTY's and dropbear's."""
 
 import contextlib
+import getpass
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,8 @@ class Putty(Client):
     """What PuTTY's programs share."""
 
     def _command(self, *words: str, program: str = "plink") -> list[str]:
-        keyed = ["-hostkey", self.way.fingerprint, "-l", "anybody"]
+        # A name of its own, because plink shares connections machine-wide by user and host.
+        keyed = ["-hostkey", self.way.fingerprint, "-l", self.place.name]
         return [program, "-batch", *keyed, "-proxycmd", self.way.proxy, *words]
 
     @property
@@ -39,7 +43,9 @@ class Plink(Putty):
             exists = self._command("-shareexists", "-ssh", "box")
             wait_for(lambda: run(exists, environment=self._home).status == 0, "plink to share")
             words = [self._command(*shared, "-T", "box", one) for one in commands]
-            return all_at_once(words, self._home)
+            results = all_at_once(words, self._home)
+        _tidy()
+        return results
 
     def upload(self, here: Path, there: str) -> None:
         must(self._command("-q", str(here), f"box:{there}", program="pscp"), environment=self._home)
@@ -65,6 +71,16 @@ class Plink(Putty):
         port = free_port()
         with staying(self._command("-N", "-D", f"127.0.0.1:{port}", "box"), self._home):
             yield port
+
+
+def _tidy() -> None:
+    """Remove where a killed plink shared its connection."""
+    for shared in Path(f"/tmp/putty-connshare.{getpass.getuser()}").glob("*/socket"):
+        with socket.socket(socket.AF_UNIX) as end, contextlib.suppress(FileNotFoundError):
+            try:
+                end.connect(str(shared))
+            except ConnectionRefusedError:
+                shutil.rmtree(shared.parent, ignore_errors=True)
 
 
 class Psftp(Putty):
