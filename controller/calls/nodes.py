@@ -1,7 +1,6 @@
 """NodeOrders: what nodes are told, and what they tell."""
 
 import asyncio
-import shutil
 import sqlite3
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ from controller.core.state import Box, BoxStep
 from controller.core.step import to_restore
 from controller.store import projects, runtimes, saves
 from controller.store.projects import ProjectRow
+from devbox.edge.space import space_of
 from devbox.model import nodes as n
 from devbox.model.errors import NotFound
 from devbox.model.orchestrator import Nothing
@@ -22,7 +22,6 @@ from devbox.model.saves import SaveStep
 
 _LOOK_S = 5.0
 """How often the disk is looked at while a node waits for orders."""
-_LOW_DISK = 0.1
 _SETTLED = frozenset({SaveStep.RECORDED, SaveStep.DROPPED})
 _ALIVE = frozenset({BoxStep.UP, BoxStep.SERVING, BoxStep.SILENT})
 
@@ -95,8 +94,7 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
     def _idle_since(self) -> float:
         """Uppers of projects that stopped before then may go."""
         now, keep_s = self._c.clock(), self._c.settings.keep_upper_s
-        usage = shutil.disk_usage(self._c.disk)
-        if usage.free < _LOW_DISK * usage.total:
+        if space_of(self._c.disk).low:
             return now
         return now - keep_s if keep_s >= 0 else 0.0
 

@@ -14,6 +14,7 @@ from controller.core import events as e
 from controller.store import people, projects, runtimes
 from controller.store.projects import ProjectRow
 from controller.turns import Turn
+from devbox.edge.space import check_space
 from devbox.model import orchestrator as o
 from devbox.model.errors import BadInput, Conflict
 from devbox.model.grants import Scope
@@ -30,6 +31,8 @@ class ProjectCalls(Calls):
         check_label(request.namespace, "namespace")
         check_label(request.name, "project")
         check_spec(request.spec)
+        if request.start:
+            check_space(self._c.disk)
         token = secrets.token_hex(16)
         host_key = new_host_key()
 
@@ -114,6 +117,8 @@ class ProjectCalls(Calls):
 
         def work(turn: Turn) -> ProjectRow:
             row = _alive(turn, request)
+            if row.desired is not Desired.RUNNING:
+                check_space(self._c.disk)
             waits = not row.image.repository
             if waits and (runtime := runtimes.find(turn.db, row.runtime)):
                 want(turn.db, runtime)

@@ -17,6 +17,7 @@ import msgspec
 from devbox.cli.server import leftovers, state
 from devbox.cli.server.parts import parts
 from devbox.edge.layout import Layout, ServerSettings
+from devbox.edge.space import space_of
 from devbox.model import errors
 
 _LEAST_FREE_BYTES = 2 << 30
@@ -144,12 +145,15 @@ def _filesystem(path: Path) -> str:
 
 def _space(layout: Layout) -> Check:
     where = _existing(layout.data)
-    free = shutil.disk_usage(where).free
+    space = space_of(where)
+    said = f"{space} at {where}"
+    if space.low:
+        said += "; copies of saved files of stopped projects are given back"
     return Check(
         name="disk",
-        good=free >= _LEAST_FREE_BYTES,
-        said=f"{free / (1 << 30):.1f} GiB are free at {where}",
-        mend="Nothing is lost. Free some space: 2 GiB are needed to start.",
+        good=space.free >= _LEAST_FREE_BYTES and not space.at_floor,
+        said=said,
+        mend="Nothing is lost. Free some space: no box starts below 2 GiB or 2 %.",
         code=errors.NoSpace.code,
     )
 

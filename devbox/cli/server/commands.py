@@ -177,6 +177,7 @@ def down(
 def status(call: Call, root: Root = "") -> int:
     """What runs. Exit code 6 when the server is not ready."""
     from devbox.cli.server import state
+    from devbox.edge.space import space_of
 
     layout = _layout(root)
     now = state.read(layout)
@@ -198,6 +199,9 @@ def status(call: Call, root: Root = "") -> int:
         )
         for name, part in now.parts.items()
     ]
+    if (space := space_of(layout.data)).low:
+        floor = " No box is started until there is more." if space.at_floor else ""
+        call.screen.note(f"The disk is nearly full: {space}.{floor} No file is lost.")
     call.screen.table(("part", "state", ">pid", ">up for", ">restarts", ">memory", "last"), rows)
     return 0 if now.stage is state.Stage.READY else errors.Unavailable.exit_code
 

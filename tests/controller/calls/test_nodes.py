@@ -1,6 +1,7 @@
 """Orders and reports: what a node is told, and what its news changes."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from controller.store import projects, runtimes, saves
 from devbox.edge.layout import ServerSettings
 from devbox.model import nodes as n
 from devbox.model import orchestrator as o
-from devbox.model.errors import BadInput, Conflict, DevboxError, NotFound, Unavailable
+from devbox.model.errors import BadInput, Conflict, DevboxError, NoSpace, NotFound, Unavailable
 from devbox.model.projects import Desired, Phase, Project, ProjectSpec
 from devbox.model.runtimes import Runtime, RuntimeState
 from devbox.model.saves import Save, SaveReason, SaveStep
@@ -589,3 +590,20 @@ async def until_ordered(house: House) -> n.SaveOrder:
         if found := (await orders(house)).saves:
             return found[-1]
         await asyncio.sleep(0)
+
+
+async def test_a_nearly_full_disk_starts_no_box_and_keeps_what_runs(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await running(house)
+    full = shutil._ntuple_diskusage(total=100, used=99, free=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    await house.orchestrator.start_project(KEY)
+    assert (await pushed(house, await ask(house), 1)).step is SaveStep.RECORDED
+    with pytest.raises(NoSpace, match="nearly full"):
+        await create(house.orchestrator, o.ProjectKey(namespace="team", name="other"), start=True)
+    await house.orchestrator.stop_project(KEY)
+    await until_phase(house.orchestrator, Phase.STOPPED)
+    with pytest.raises(NoSpace, match="no box is started"):
+        await house.orchestrator.start_project(KEY)
+    assert (await house.orchestrator.get_project(KEY)).desired is Desired.STOPPED
