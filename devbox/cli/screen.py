@@ -8,9 +8,11 @@ import enum
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -128,10 +130,21 @@ def fail(error: "DevboxError", *, as_json: bool) -> None:
         print(json.dumps(body, indent=2), file=sys.stderr, flush=True)
         return
     red, reset = ("\x1b[1;31m", "\x1b[0m") if colourful(sys.stderr) else ("", "")
-    print(f"{red}error:{reset} {harmless(error.message)}", file=sys.stderr)
+    first, *more = _in_width(f"error: {harmless(error.message)}")
+    print(f"{red}error:{reset}{first.removeprefix('error:')}", *more, sep="\n", file=sys.stderr)
     if error.hint:
-        print(harmless(error.hint), file=sys.stderr)
+        print(*_in_width(harmless(error.hint)), sep="\n", file=sys.stderr)
     sys.stderr.flush()
+
+
+def _in_width(text: str) -> list[str]:
+    """Lines that a terminal does not break inside words."""
+    lines = text.splitlines() or [""]
+    if not sys.stderr.isatty():
+        return lines
+    width = shutil.get_terminal_size().columns
+    whole = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    return [part for line in lines for part in whole.wrap(line) or [""]]
 
 
 def _silent(text: str, fraction: float | None = None) -> None:

@@ -59,6 +59,19 @@ def test_a_narrow_terminal_loses_no_column_and_no_sentence(
     assert said in " ".join(out.split())
 
 
+def test_errors_break_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    be_a_terminal(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    error = NotFound("one two three four five", "a-very-long-word-of-30-letters x")
+    fail(error, as_json=False)
+    assert capsys.readouterr().err == (
+        "error: one two three\nfour five\na-very-long-word-of-30-letters\nx\n"
+    )
+
+
 EVIL = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\re"
 
 
