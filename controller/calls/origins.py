@@ -67,7 +67,11 @@ def want(db: sqlite3.Connection, row: RuntimeRow, *, again: bool = False) -> Run
     if not again and (state is RuntimeState.READY or row.wanted):
         return row
     fresh = replace(
-        row.runtime, state=RuntimeState.BUILDING, progress=0.0, message="Waiting for the node."
+        row.runtime,
+        state=RuntimeState.BUILDING,
+        progress=0.0,
+        message="Waiting for the node.",
+        code="",
     )
     tried = again or state is RuntimeState.FAILED
     wanted = RuntimeRow(runtime=fresh, attempt=row.attempt + int(tried), wanted=True)

@@ -8,9 +8,9 @@ import typer
 
 from devbox.cli.config import keep_project_token
 from devbox.cli.lazy import Call, command
-from devbox.cli.options import Namespace, remember_project
+from devbox.cli.options import Namespace, forget_project, remember_project
 from devbox.cli.units import duration, parse_env, parse_port, parse_size
-from devbox.model.errors import BadInput
+from devbox.model.errors import BY_CODE, BadInput, Unavailable
 
 if TYPE_CHECKING:
     from devbox.cli.reach import Gateway
@@ -176,6 +176,32 @@ def tell_address(call: Call, gateway: "Gateway", address: str) -> None:
     call.screen.say()
 
 
+async def _take_back(gateway: "Gateway", project: "Project") -> None:
+    """Leave no project behind whose runtime cannot be had: it never had a box, nor a file.
+
+    Raises the runtime's own error then.
+    """
+    from devbox.model.orchestrator import Nothing, ProjectKey
+    from devbox.model.runtimes import IMAGE_PREFIX, RuntimeState
+
+    wanted = project.spec.runtime
+    failed = [
+        one
+        for one in (await gateway.api.list_runtimes(Nothing())).runtimes
+        if one.state is RuntimeState.FAILED and wanted in {one.name, IMAGE_PREFIX + one.source}
+    ]
+    key = ProjectKey(namespace=project.namespace, name=project.name)
+    if not failed or (await gateway.api.get_project(key)).generation:
+        return
+    await gateway.api.delete_project(key)
+    keep_project_token(gateway.context.name, f"{key.namespace}/{key.name}", "")
+    forget_project(key.name)
+    raise BY_CODE.get(failed[0].code, Unavailable)(
+        f"{project.name} was not made: {failed[0].message.rstrip('.')}",
+        "The address above opens nothing. Mend that, then create it again.",
+    )
+
+
 async def until_started(call: Call, gateway: "Gateway", project: "Project") -> "Project":
     """Wait, and say so, until the new project's box is ready."""
     from devbox.cli.wait import until_ready
@@ -184,7 +210,11 @@ async def until_started(call: Call, gateway: "Gateway", project: "Project") -> "
     begun = time.monotonic()
     aside = f"{name} goes on starting; `devbox show {name}` tells how far it is."
     with call.screen.goes_on(aside), call.screen.progress(f"Starting {name}") as report:
-        ready = await until_ready(gateway, project, report)
+        try:
+            ready = await until_ready(gateway, project, report)
+        except Unavailable as error:
+            await _take_back(gateway, project)
+            raise error
     call.screen.say(f"{name} is ready ({duration(time.monotonic() - begun)}).")
     call.screen.note(f"Next: devbox ssh {name}")
     return ready

@@ -7,7 +7,7 @@ import typer
 
 from devbox.cli.lazy import Call, command, group
 from devbox.cli.options import NoWait
-from devbox.model.errors import NotFound, Unavailable
+from devbox.model.errors import BY_CODE, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from devbox.cli.reach import Gateway
@@ -107,7 +107,7 @@ async def until_ready(call: Call, api: "Lists", name: str) -> "Runtime":
             if runtime is None:
                 raise NotFound(f"runtime {name!r} was removed meanwhile", "Nothing was built.")
             if runtime.state is RuntimeState.FAILED:
-                raise Unavailable(
+                raise BY_CODE.get(runtime.code, Unavailable)(
                     f"runtime {name} could not be built: {runtime.message}",
                     f"Projects keep what they have. `devbox runtime build {name}` tries again.",
                 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from devbox.cli.screen import Report
@@ -93,6 +94,7 @@ async def until_saved(gateway: "Gateway", key: ProjectKey, order: str, report: R
             save = max(saves, key=lambda other: (other.generation, other.seq))
         if save is not None and _ended(save):
             return save
+        _check_before(saves, save)
         _tell_save(save, report)
         await asyncio.sleep(_SAVE_POLL_S)
 
@@ -115,8 +117,17 @@ async def until_save_behind(
             return max(newer, key=lambda save: (save.generation, save.seq))
         if not newer and time.monotonic() - begun > appear_s:
             return None
+        if busy:
+            _check_before(saves, busy[0])
         _tell_save(busy[0] if busy else None, report)
         await asyncio.sleep(_SAVE_POLL_S)
+
+
+def _check_before(saves: Sequence[Save], wanted: Save | None) -> None:
+    """A project's saves are written in order: one that failed keeps those behind it waiting."""
+    for save in saves:
+        if wanted is None or save.seq < wanted.seq:
+            _ended(save)
 
 
 def _ended(save: Save) -> bool:

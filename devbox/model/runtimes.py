@@ -37,6 +37,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     progress: float = 0.0
     """0 to 1 while it is built."""
     message: str = ""
+    code: str = ""
+    """Of the error when it failed, as in `devbox.model.errors`."""
     image: Image | None = None
 
 

@@ -180,7 +180,9 @@ class Ordered:
         except DevboxError as error:
             _log.warning("build_failed", runtime=order.name, error=error.message)
             said = f"{error.message}. {error.hint}".strip()
-            built = msgspec.structs.replace(runtime, state=RuntimeState.FAILED, message=said)
+            built = msgspec.structs.replace(
+                runtime, state=RuntimeState.FAILED, message=said, code=error.code
+            )
         self._reporting.runtime(built)
 
     async def _collect(self, uid: str) -> None:

@@ -13,7 +13,7 @@ from devbox.edge.registry.client import Registry
 from devbox.edge.registry.documents import Descriptor, ImageDocument, Platform, StoredManifest
 from devbox.edge.registry.references import Reference
 from devbox.edge.registry.transport import Deadlines
-from devbox.model.errors import BadInput
+from devbox.model.errors import BadInput, NotFound
 
 Progress = Callable[[int, int], Awaitable[None]]
 """Bytes done, bytes in all."""
@@ -59,7 +59,10 @@ class Puller:
             actions="pull",
         )
         async with source:
-            stored = await select(source, reference, architecture)
+            try:
+                stored = await select(source, reference, architecture)
+            except NotFound as error:
+                raise NotFound(f"there is no image {reference}", error.hint) from error
             place = Place(source, reference.repository)
             return await copy(place, stored, Place(self.target, repository), tag, progress)
 

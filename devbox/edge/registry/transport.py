@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -245,4 +246,9 @@ def _detail(body: bytes) -> str:
 def _why(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "deadline passed"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # Its own text names addresses and TLS contexts.
+        cause = error.os_error
+        if isinstance(cause, ConnectionError) and cause.errno:
+            return os.strerror(cause.errno).lower()
     return str(error) or type(error).__name__

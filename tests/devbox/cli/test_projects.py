@@ -8,7 +8,9 @@ import pytest
 
 from devbox.cli.config import Credentials
 from devbox.cli.options import complete_projects
+from devbox.model.orchestrator import Runtimes
 from devbox.model.projects import Desired, Phase
+from devbox.model.runtimes import Runtime, RuntimeState
 from tests.devbox.cli.conftest import Cli
 
 
@@ -79,6 +81,35 @@ def test_create_refuses_with_one_sentence(
     assert (result.code, result.out) == (code, "")
     assert result.err.startswith("error: ")
     assert says in result.err.splitlines()[0]
+
+
+def test_a_project_whose_runtime_cannot_be_had_is_not_made(cli: Cli) -> None:
+    cli.orchestrator.node_works = False
+    original = cli.orchestrator.get_project
+    runtime = Runtime(
+        name="app-1",
+        source="example.com/app:1",
+        state=RuntimeState.FAILED,
+        message="there is no image example.com/app:1.",
+        code="not_found",
+    )
+
+    async def failing(request):  # type: ignore[no-untyped-def]
+        cli.orchestrator.set_status(request, phase=Phase.FAILED, message="no runtime")
+        return msgspec.structs.replace(await original(request), generation=0)
+
+    async def list_runtimes(request):  # type: ignore[no-untyped-def]
+        return Runtimes(runtimes=(runtime,))
+
+    cli.monkeypatch.setattr("devbox.cli.wait._BELIEVE_S", 0.0)
+    cli.monkeypatch.setattr(cli.orchestrator, "get_project", failing)
+    cli.monkeypatch.setattr(cli.orchestrator, "list_runtimes", list_runtimes)
+    result = cli.run("create", "hello", "--image", "example.com/app:1")
+    assert result.code == 4
+    what = "error: hello was not made: there is no image example.com/app:1"
+    assert what in result.err.splitlines()
+    assert "delete_project" in [name for name, _ in cli.orchestrator.calls]
+    assert not Credentials.read().project("work", "default/hello")
 
 
 def test_a_box_that_does_not_start_keeps_the_address(cli: Cli) -> None:

@@ -77,6 +77,15 @@ def test_a_save_that_failed_says_what_is_safe(cli: Cli, play) -> None:  # type: 
     assert safe.startswith("The files are kept on their node, and the save is tried again")
 
 
+@pytest.mark.parametrize("words", [("stop", "hello", "--wait"), ("save", "hello")])
+def test_a_save_behind_one_that_fails_is_not_waited_for(cli: Cli, play, words) -> None:  # type: ignore[no-untyped-def]
+    before = moved(NEW, order_id="", step=SaveStep.FAILED, note="the registry does not answer")
+    play((before,), (moved(NEW, seq=2), before))
+    result = cli.run(*words)
+    assert result.code == 6
+    assert "error: save 1 failed: the registry does not answer\n" in result.err
+
+
 def test_a_joined_save_is_the_newer_one(cli: Cli, play) -> None:  # type: ignore[no-untyped-def]
     play((moved(DONE, seq=2, order_id=""), moved(NEW, step=SaveStep.DROPPED)))
     assert cli.ok("save", "hello").startswith("Save 2 is recorded")

@@ -5,7 +5,7 @@ import pytest
 
 from devbox.edge.registry import Puller, Reference, Registry
 from devbox.edge.registry.documents import DOCKER_MANIFEST, INDEX
-from devbox.model.errors import BadInput
+from devbox.model.errors import BadInput, NotFound
 from tests.devbox.edge.registry.conftest import QUICK
 from tests.devbox.edge.registry.test_client import push_image
 from tests.support.registry import RegistryServer
@@ -52,6 +52,14 @@ async def test_the_platform_is_picked_from_an_index(
     assert copied.stored.digest == digest
     with pytest.raises(BadInput, match="architecture"):
         await Puller(registry).pull(reference(server, "lib/multi"), "runtimes/m", "arm64")
+
+
+async def test_a_missing_image_is_called_by_its_name(
+    server: RegistryServer, registry: Registry
+) -> None:
+    with pytest.raises(NotFound) as caught:
+        await Puller(registry).pull(reference(server, "lib/none:1"), "runtimes/s", "amd64")
+    assert caught.value.message == f"there is no image {server.host}/lib/none:1"
 
 
 async def test_another_architecture_is_refused(server: RegistryServer, registry: Registry) -> None:
