@@ -1,9 +1,10 @@
 """What every call needs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from controller.calls.questions import Questions
 from controller.store.database import Database
 from controller.store.projects import ProjectRow
 from controller.turns import Turns
@@ -26,6 +27,7 @@ class Context:
     """The last lines of a project's box."""
     disk: Path
     """Where uppers lie."""
+    questions: Questions = field(default_factory=Questions)
 
 
 class Calls:

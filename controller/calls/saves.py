@@ -12,11 +12,15 @@ from controller.store import projects, saves
 from controller.store.projects import ProjectRow
 from controller.turns import Turn
 from devbox.model import orchestrator as o
-from devbox.model.errors import Conflict, NotFound, Unavailable
+from devbox.model.errors import BadInput, Conflict, NotFound, Unavailable
 from devbox.model.names import check_version
-from devbox.model.nodes import SaveOrder
+from devbox.model.nodes import DiffOrder, SaveOrder
 from devbox.model.runtimes import no_save
-from devbox.model.saves import Release, SaveReason, SaveStep
+from devbox.model.saves import Release, SaveDiff, SaveReason, SaveStep
+
+MOST_PATHS = 10_000
+"""In one page of a comparison."""
+_DIFF_S = 300.0
 
 
 class SaveCalls(Calls):
@@ -91,6 +95,30 @@ class SaveCalls(Calls):
         db = self._c.db.reader
         row = projects.named(db, request.namespace, request.name)
         return o.Saves(saves=saves.of_project(db, row.uid))
+
+    async def diff_saves(self, request: o.DiffSaves) -> SaveDiff:
+        """Ask the node, which reads the saves' layers."""
+        if not 1 <= request.limit <= MOST_PATHS:
+            raise BadInput(f"limit {request.limit} is out of range", f"It is 1 to {MOST_PATHS}.")
+        db = self._c.db.reader
+        row = alive(projects.named(db, request.namespace, request.name))
+        newer = request.newer or (row.state.head.seq if row.state.head else 0)
+        images = []
+        for seq in (request.older, newer):
+            image = recorded_image(db, row.uid, seq)
+            if image is None:
+                raise no_save(f"{request.name}@save-{seq}")
+            images.append(image)
+        order = DiffOrder(
+            order_id=str(uuid.uuid4()),
+            older_seq=request.older,
+            newer_seq=newer,
+            older=images[0],
+            newer=images[1],
+            after=request.after,
+            limit=request.limit,
+        )
+        return await self._c.questions.ask(order, self._c.db.wake, _DIFF_S)
 
     async def make_release(self, request: o.MakeRelease) -> Release:
         """Save and give the save a version. The report of the save writes the release."""

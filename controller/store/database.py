@@ -71,6 +71,10 @@ class Database:
             raise
         return result
 
+    def wake(self) -> None:
+        """Something changed that is not stored."""
+        self._wake()
+
     def end_waiting(self) -> None:
         """Wake everybody who waits for a change, for the last time."""
         self.ending = True

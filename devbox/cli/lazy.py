@@ -214,6 +214,10 @@ class LazyGroup(StyledGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that `args` begins with. Raises BadInput with the nearest names."""
         name = args[0]
+        two_words = " ".join(args[:2])
+        if two_words in self.table and len(args) > len(two_words.split()):
+            # Without more words `saves diff` is the saves of a project called diff.
+            return two_words, self.get_command(ctx, two_words), args[2:]
         if name not in self.table and not name.startswith("-") and not ctx.resilient_parsing:
             near = get_close_matches(name, self.table)
             hint = f"Did you mean {' or '.join(near)}?" if near else "`devbox --help` lists all."
@@ -238,7 +242,7 @@ class LazyGroup(StyledGroup):
         return [
             CompletionItem(name, help=entry.help)
             for name, entry in self.table.items()
-            if name.startswith(incomplete)
+            if name.startswith(incomplete) and " " not in name
         ]
 
 

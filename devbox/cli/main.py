@@ -39,6 +39,7 @@ TABLE = {
     "ping": Entry("devbox.cli.ping", "ping", "Measure the way to a box.", _CONNECT),
     "save": Entry("devbox.cli.saves", "save", "Save a project's files now.", _SAVES),
     "saves": Entry("devbox.cli.saves", "saves", "List saves, in progress and done.", _SAVES),
+    "saves diff": Entry("devbox.cli.diff", "diff", "What changed between two saves.", _SAVES),
     "restore": Entry("devbox.cli.restore", "restore", "Go back to a save, in place.", _SAVES),
     "release": Entry("devbox.cli.releases", "release", "Give a save a version.", _SAVES),
     "releases": Entry("devbox.cli.releases", "releases", "List releases.", _SAVES),

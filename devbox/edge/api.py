@@ -19,11 +19,12 @@ from devbox.model.about import About
 from devbox.model.errors import BadInput, Internal, Unavailable
 from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
-from devbox.model.saves import Release
+from devbox.model.saves import Release, SaveDiff
 
 _CONNECT_S = 10.0
 _CALL_S = 60.0
 _RELEASE_S = 3600.0
+_DIFF_S = 310.0
 
 
 class Api:
@@ -128,6 +129,11 @@ class Api:
     async def list_saves(self, request: o.ProjectKey) -> o.Saves:
         """In progress and recorded."""
         answer: o.Saves = await self._call("list_saves", request)
+        return answer
+
+    async def diff_saves(self, request: o.DiffSaves) -> SaveDiff:
+        """What changed between two saves."""
+        answer: SaveDiff = await self._call("diff_saves", request, timeout_s=_DIFF_S)
         return answer
 
     async def make_release(self, request: o.MakeRelease) -> Release:

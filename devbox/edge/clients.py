@@ -7,10 +7,11 @@ from devbox.model import nodes as n
 from devbox.model import orchestrator as o
 from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
-from devbox.model.saves import Release
+from devbox.model.saves import Release, SaveDiff
 
 _SLACK_S = 10.0
 _RELEASE_S = 3600.0
+_DIFF_S = 310.0
 _BOX_S = 2.0
 
 
@@ -68,6 +69,11 @@ class OrchestratorClient(o.Orchestrator):
     async def list_saves(self, request: o.ProjectKey) -> o.Saves:
         """In progress and recorded."""
         answer: o.Saves = await self._caller.call("list_saves", request)
+        return answer
+
+    async def diff_saves(self, request: o.DiffSaves) -> SaveDiff:
+        """What changed between two saves."""
+        answer: SaveDiff = await self._caller.call("diff_saves", request, timeout_s=_DIFF_S)
         return answer
 
     async def make_release(self, request: o.MakeRelease) -> Release:

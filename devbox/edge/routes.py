@@ -21,7 +21,7 @@ from devbox.model import orchestrator as o
 from devbox.model.about import About
 from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
-from devbox.model.saves import Release
+from devbox.model.saves import Release, SaveDiff
 
 PREFIX = "/api/v1"
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -204,6 +204,10 @@ def _saves() -> tuple[Route, ...]:
             " the restored one under the order's id.", 202,
         ),
         Route("list_saves", "GET", f"{_PROJECT}/saves", key, o.Saves, token, "Newest first."),
+        Route(
+            "diff_saves", "GET", f"{_PROJECT}/diff", o.DiffSaves, SaveDiff, Who.PROJECT_FULL,
+            "Which paths differ in two saves, by page. `newer` 0 is the newest save.",
+        ),
         Route(
             "list_releases", "GET", f"{_PROJECT}/releases", key, o.Releases, token,
             "Newest first.",

@@ -11,7 +11,7 @@ import msgspec
 from devbox.model.orchestrator import Nothing
 from devbox.model.projects import Image, ImageConfig, WhenBusy
 from devbox.model.runtimes import Runtime
-from devbox.model.saves import Save, SaveReason
+from devbox.model.saves import Save, SaveDiff, SaveReason
 
 AGENT_PORT = 4242
 """TCP port on which the agent waits for the gateway, on the box's own IP address."""
@@ -87,6 +87,26 @@ class RestoreOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Of `save`."""
 
 
+class DiffOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compare two saves of a project. Somebody waits for the answer; late, it is of no use."""
+
+    order_id: str
+    older_seq: int
+    newer_seq: int
+    older: Image
+    newer: Image
+    after: str
+    limit: int
+
+
+class DiffAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a DiffOrder found, or a sentence why it could not."""
+
+    order_id: str
+    diff: SaveDiff | None = None
+    failure: str = ""
+
+
 class DropOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The project is deleted: remove upper, journal rows, images and its registry repository."""
 
@@ -134,6 +154,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     revision: int
     saves: tuple[SaveOrder, ...] = ()
     restores: tuple[RestoreOrder, ...] = ()
+    diffs: tuple[DiffOrder, ...] = ()
     drops: tuple[DropOrder, ...] = ()
     forgets: tuple[ForgetOrder, ...] = ()
     prepares: tuple[PrepareOrder, ...] = ()
@@ -173,6 +194,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Saves that moved. A recorded image's description comes in `images`."""
     images: tuple[tuple[str, int, Image], ...] = ()
     """(project uid, save seq, image) of pushed saves."""
+    diffs: tuple[DiffAnswer, ...] = ()
     dropped: tuple[str, ...] = ()
     """Project uids that are gone from node and registry."""
     forgotten: tuple[ForgetOrder, ...] = ()

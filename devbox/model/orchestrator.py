@@ -11,7 +11,7 @@ import msgspec
 from devbox.model.grants import Scope
 from devbox.model.projects import Project, ProjectSpec, TokenInfo, User
 from devbox.model.runtimes import Runtime
-from devbox.model.saves import Release, Save, SaveReason
+from devbox.model.saves import Release, Save, SaveDiff, SaveReason
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +91,20 @@ class Saves(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Newest first."""
 
     saves: tuple[Save, ...]
+
+
+class DiffSaves(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which paths two recorded saves differ in. `newer` 0 is the newest save.
+
+    A page has `limit` paths at most, and begins after the path `after`.
+    """
+
+    namespace: str
+    name: str
+    older: int
+    newer: int = 0
+    after: str = ""
+    limit: int = 1000
 
 
 class MakeRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -282,6 +296,9 @@ class Orchestrator(Protocol):
 
     async def list_saves(self, request: ProjectKey) -> Saves:
         """In progress and recorded."""
+
+    async def diff_saves(self, request: DiffSaves) -> SaveDiff:
+        """What changed between two saves. A node reads their layers for it."""
 
     async def make_release(self, request: MakeRelease) -> Release:
         """Save and give the save a version."""

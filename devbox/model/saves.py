@@ -79,6 +79,39 @@ class Save(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What a person should know of it: an error, or that it is consistent per file only."""
 
 
+class Change(enum.StrEnum):
+    """What became of a path between two saves."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    """In content, kind, mode, owner or attributes; times do not count."""
+    DELETED = "deleted"
+
+
+class PathChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One path that is not the same in two saves."""
+
+    path: str
+    """In the box, absolute; bytes that are no UTF-8 as \\xNN."""
+    change: Change
+    old_bytes: int = 0
+    new_bytes: int = 0
+
+
+class SaveDiff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is different in two saves of a project: one page, in order of path."""
+
+    older: int
+    newer: int
+    changes: tuple[PathChange, ...] = ()
+    added: int = 0
+    """Paths in all, whatever the page shows."""
+    changed: int = 0
+    deleted: int = 0
+    next_after: str = ""
+    """Ask again after this path for more; empty: this is the end."""
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A save with a version and notes. Never changes."""
 

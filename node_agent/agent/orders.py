@@ -15,6 +15,8 @@ from devbox.model.nodes import (
     AskOrders,
     AutosaveRule,
     BuildOrder,
+    DiffAnswer,
+    DiffOrder,
     DropOrder,
     ForgetOrder,
     NodeOrders,
@@ -89,6 +91,8 @@ class Ordered:
         if orders.saves or orders.restores:
             self._saving.kick()
             self._reporting.changed()
+        for diff in orders.diffs:
+            self._once(f"diff/{diff.order_id}", partial(self._compare, diff))
         for drop in orders.drops:
             self._once(f"drop/{drop.project_uid}", partial(self._drop, drop))
         for forget in orders.forgets:
@@ -166,6 +170,16 @@ class Ordered:
         repository = f"projects/{order.project_uid}"
         image = await self._parts.writer.copy(order.image, repository, _BASE_TAG)
         self._reporting.prepared(order.project_uid, image)
+
+    async def _compare(self, order: DiffOrder) -> None:
+        try:
+            answer = DiffAnswer(
+                order_id=order.order_id, diff=await self._parts.writer.compare(order)
+            )
+        except (DevboxError, OSError) as error:
+            said = error.message if isinstance(error, DevboxError) else str(error)
+            answer = DiffAnswer(order_id=order.order_id, failure=said)
+        self._reporting.compared(answer)
 
     async def _build(self, order: BuildOrder) -> None:
         runtime = Runtime(name=order.name, source=order.source, state=RuntimeState.BUILDING)

@@ -6,10 +6,10 @@ from typing import Protocol
 
 import msgspec
 
-from devbox.model.nodes import BuildOrder
+from devbox.model.nodes import BuildOrder, DiffOrder
 from devbox.model.projects import Image, WhenBusy
 from devbox.model.runtimes import Runtime
-from devbox.model.saves import SaveStep
+from devbox.model.saves import SaveDiff, SaveStep
 from node_agent.journal import Upper
 
 Progress = Callable[[int, int], None]
@@ -57,6 +57,9 @@ class SaveWriter(Protocol):
 
     async def forget(self, project_uid: str, digest: str) -> None:
         """Remove one of a project's images. No save of the project may run meanwhile."""
+
+    async def compare(self, order: DiffOrder) -> SaveDiff:
+        """What changed between two saves."""
 
     async def drop(self, project_uid: str) -> None:
         """Remove all that a project has in the registry, and its index."""

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from devbox.model.errors import DevboxError
-from devbox.model.nodes import ForgetOrder, NodeOrders, Report, UpperReport
+from devbox.model.nodes import DiffAnswer, ForgetOrder, NodeOrders, Report, UpperReport
 from devbox.model.projects import Image
 from devbox.model.runtimes import Runtime
 from node_agent.journal import Journal, PendingSave
@@ -17,7 +17,7 @@ _BATCH = 100
 _LONGEST_WAIT_S = 5.0
 _FIRST_WAIT_S = 0.2
 _EVERY_S = 30.0
-_KINDS = ("runtime", "prepared", "dropped", "forgotten", "refused")
+_KINDS = ("runtime", "prepared", "dropped", "forgotten", "refused", "diff")
 
 T = TypeVar("T")
 
@@ -57,6 +57,11 @@ class Reporting:
         self._journal.add_news("forgotten", key, msgspec.json.encode(order))
         self._news.set()
 
+    def compared(self, answer: DiffAnswer) -> None:
+        """Two saves were compared."""
+        self._journal.add_news("diff", answer.order_id, msgspec.json.encode(answer))
+        self._news.set()
+
     def refused(self, key: str, sentence: str) -> None:
         """An order can never be carried out."""
         self._journal.add_news("refused", key, sentence.encode())
@@ -90,6 +95,7 @@ class Reporting:
                 uppers=self._uppers(),
                 saves=tuple(row.save for row in saves),
                 images=_images(saves),
+                diffs=tuple(_of(DiffAnswer, value) for _, value in news["diff"]),
                 dropped=tuple(key for key, _ in news["dropped"]),
                 forgotten=tuple(_of(ForgetOrder, value) for _, value in news["forgotten"]),
                 prepared=tuple((key, _of(Image, value)) for key, value in news["prepared"]),

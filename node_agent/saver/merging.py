@@ -45,11 +45,14 @@ class Entry(msgspec.Struct, frozen=True):
     """What a hard link is another name of."""
 
 
-class _Source(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
+class Source(Protocol):
+    """What gives bytes."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
 
 
-def entries(source: _Source) -> Iterator[Entry]:
+def entries(source: Source) -> Iterator[Entry]:
     """The entries of a layer that this package wrote; the caller reads or skips each one's content.
 
     Raises CannotMerge for forms that it never writes.
@@ -62,7 +65,7 @@ def entries(source: _Source) -> Iterator[Entry]:
         if block[156:157] == b"x":
             size = int(block[124:135], 8)
             body = _exactly(source, size + headers.padding(size))
-            records = _records(body[:size])
+            records = pax_records(body[:size])
             block = _exactly(source, _BLOCK)
             raw += body + block
         kind = block[156:157]
@@ -75,7 +78,8 @@ def entries(source: _Source) -> Iterator[Entry]:
         yield Entry(raw, path.rstrip(b"/"), kind, size + headers.padding(size), link)
 
 
-def _records(body: bytes) -> dict[bytes, bytes]:
+def pax_records(body: bytes) -> dict[bytes, bytes]:
+    """Of the body of an extended header (pax)."""
     found = {}
     at = 0
     while at < len(body):
@@ -87,7 +91,7 @@ def _records(body: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _exactly(source: _Source, size: int) -> bytes:
+def _exactly(source: Source, size: int) -> bytes:
     data = source.read(size)
     while len(data) < size:
         more = source.read(size - len(data))
@@ -169,6 +173,24 @@ class _Blob:
         asyncio.run_coroutine_threadsafe(self._pieces.aclose(), self._loop).result(_PIECE_S)
 
 
+@contextlib.contextmanager
+def open_layer(
+    registry: Registry, repository: str, layer: Descriptor, loop: asyncio.AbstractEventLoop
+) -> Iterator[Source]:
+    """A layer's tar stream, for a thread; `loop` runs elsewhere and fetches."""
+    blob = _Blob(registry.stream_blob(repository, layer.digest), loop)
+    try:
+        if layer.media_type.endswith("zstd"):
+            readable = cast("IO[bytes]", blob)
+            yield zstandard.ZstdDecompressor().stream_reader(readable, read_across_frames=True)
+        elif layer.media_type.endswith("gzip"):
+            yield _Inflate(blob)
+        else:
+            yield blob
+    finally:
+        blob.close()
+
+
 class Merge:
     """Merges layers of one repository, given oldest first."""
 
@@ -185,25 +207,11 @@ class Merge:
         target = Target(self._registry, self._repository)
         return await push_layer(target, lambda stream: self._copy(stream, loop), told)
 
-    @contextlib.contextmanager
-    def _open(self, layer: Descriptor, loop: asyncio.AbstractEventLoop) -> Iterator[_Source]:
-        blob = _Blob(self._registry.stream_blob(self._repository, layer.digest), loop)
-        try:
-            if layer.media_type.endswith("zstd"):
-                readable = cast("IO[bytes]", blob)
-                yield zstandard.ZstdDecompressor().stream_reader(readable, read_across_frames=True)
-            elif layer.media_type.endswith("gzip"):
-                yield _Inflate(blob)
-            else:
-                yield blob
-        finally:
-            blob.close()
-
     def _decide(self, loop: asyncio.AbstractEventLoop) -> None:
         above = Above()
         for layer in reversed(self._layers):
             found: list[Entry] = []
-            with self._open(layer, loop) as source:
+            with open_layer(self._registry, self._repository, layer, loop) as source:
                 for entry in entries(source):
                     _skip(source, entry.size)
                     found.append(msgspec.structs.replace(entry, raw=b""))
@@ -215,13 +223,13 @@ class Merge:
 
     def _copy(self, stream: TarStream, loop: asyncio.AbstractEventLoop) -> None:
         for layer, kept in zip(self._layers, self._kept, strict=True):
-            with self._open(layer, loop) as source:
+            with open_layer(self._registry, self._repository, layer, loop) as source:
                 for entry, keep in zip(entries(source), kept, strict=True):
                     if not keep:
                         _skip(source, entry.size)
                         continue
                     stream.header(entry.raw)
-                    for piece in _pieces(source, entry.size):
+                    for piece in pieces(source, entry.size):
                         stream.raw(piece)
                         stream.read_bytes += len(piece)
 
@@ -237,7 +245,7 @@ def _check_links(found: Sequence[Entry], kept: Sequence[bool]) -> None:
 class _Inflate(io.RawIOBase):
     """A gzip stream, read."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__()
         self._source = source
         self._inflate = zlib.decompressobj(31)
@@ -249,7 +257,8 @@ class _Inflate(io.RawIOBase):
         return data
 
 
-def _pieces(source: _Source, size: int) -> Iterator[bytes]:
+def pieces(source: Source, size: int) -> Iterator[bytes]:
+    """The next `size` bytes, a few at a time. Raises Internal when they are not there."""
     while size:
         piece = source.read(min(size, _COPY_BYTES))
         if not piece:
@@ -258,6 +267,6 @@ def _pieces(source: _Source, size: int) -> Iterator[bytes]:
         yield piece
 
 
-def _skip(source: _Source, size: int) -> None:
-    for _ in _pieces(source, size):
+def _skip(source: Source, size: int) -> None:
+    for _ in pieces(source, size):
         pass

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from devbox.edge.registry import Registry
 from devbox.model.errors import NotFound
+from devbox.model.nodes import DiffOrder
 from devbox.model.projects import Image
-from devbox.model.saves import SaveStep
+from devbox.model.saves import SaveDiff, SaveStep
 from node_agent.agent.parts import Progress, SavedImage, SaveWork, SaveWriter
 from node_agent.saver import index as indexes
+from node_agent.saver.comparing import ask_worker
 from node_agent.saver.orders import UpperSave
 from node_agent.saver.saver import Saver
 
@@ -78,6 +80,10 @@ class RegistryWriter(SaveWriter):
     async def forget(self, project_uid: str, digest: str) -> None:
         """Remove one of a project's images. No save of the project may run meanwhile."""
         await self._saver.drop_images(repository(project_uid), (digest,), ())
+
+    async def compare(self, order: DiffOrder) -> SaveDiff:
+        """What changed between two saves; a process of its own reads their layers."""
+        return await ask_worker(self._registry.base_url, order)
 
     async def drop(self, project_uid: str) -> None:
         """Remove all that a project has in the registry, and its index."""

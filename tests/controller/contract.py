@@ -438,6 +438,23 @@ class OrchestratorContract:
         with pytest.raises(NotFound):
             await orchestrator.ask_restore(missing)
 
+    async def test_two_saves_are_compared(self, orchestrator: o.Orchestrator) -> None:
+        await create(orchestrator, start=True)
+        await until_phase(orchestrator, Phase.RUNNING)
+        seqs = []
+        for _ in range(2):
+            asked = await orchestrator.ask_save(o.AskSave(namespace="team", name="hello"))
+            seqs.append((await until_recorded(orchestrator, asked.order_id)).seq)
+        ask = o.DiffSaves(namespace="team", name="hello", older=seqs[0])
+        diff = await orchestrator.diff_saves(ask)
+        assert (diff.older, diff.newer) == (seqs[0], seqs[1])
+        back = msgspec.structs.replace(ask, older=seqs[1], newer=seqs[0])
+        assert (await orchestrator.diff_saves(back)).newer == seqs[0]
+        with pytest.raises(NotFound):
+            await orchestrator.diff_saves(msgspec.structs.replace(ask, newer=99))
+        with pytest.raises(BadInput):
+            await orchestrator.diff_saves(msgspec.structs.replace(ask, limit=0))
+
     # Changes
 
     async def test_an_idle_watch_ends_by_itself(self, orchestrator: o.Orchestrator) -> None:

@@ -42,6 +42,14 @@ def test_a_restore_brings_old_files_back_and_loses_no_new_ones(me: Person, serve
     newest, present, *_ = saves(me)
     assert (newest["seq"], newest["digest"]) == (restored["seq"], restored["digest"])
     assert me.json("show", "twice")["status"]["head_seq"] == restored["seq"]
+    found = me.json("saves", "diff", "twice", str(first), str(present["seq"]))
+    project = [c for c in found["changes"] if c["path"].startswith("/project/")]
+    assert [(c["path"], c["change"]) for c in project] == [
+        ("/project/f", "changed"),
+        ("/project/only-v1", "deleted"),
+        ("/project/only-v2", "added"),
+    ]
+    assert me.json("saves", "diff", "twice", str(first))["changes"] == []
     me.ok("restore", "twice", str(present["seq"]))
     assert read(me) == ["v2", "only-v2"]
     uid = me.json("show", "twice")["uid"]

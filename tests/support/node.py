@@ -11,7 +11,7 @@ from devbox.edge.tasks import Tasks
 from devbox.model import nodes as n
 from devbox.model.projects import Image
 from devbox.model.runtimes import Runtime, RuntimeState
-from devbox.model.saves import Save, SaveReason, SaveStep
+from devbox.model.saves import Save, SaveDiff, SaveReason, SaveStep
 
 NODE = "node-1"
 
@@ -99,6 +99,9 @@ class FakeNode:
             if restore.order_id not in self._done:
                 self._done.add(restore.order_id)
                 await self.restore(restore)
+        for diff in orders.diffs:
+            found = SaveDiff(older=diff.older_seq, newer=diff.newer_seq)
+            await self.report(diffs=(n.DiffAnswer(order_id=diff.order_id, diff=found),))
         for drop in orders.drops:
             await self.report(dropped=(drop.project_uid,))
 

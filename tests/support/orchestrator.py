@@ -29,7 +29,7 @@ from devbox.model.projects import (
     User,
 )
 from devbox.model.runtimes import Runtime, RuntimeState, no_save, save_named
-from devbox.model.saves import Release, Save, SaveReason, SaveStep
+from devbox.model.saves import Release, Save, SaveDiff, SaveReason, SaveStep
 from devbox.model.tokens import token_hash
 
 _HISTORY = 1000
@@ -202,6 +202,18 @@ class FakeOrchestrator(o.Orchestrator):
     async def list_saves(self, request: o.ProjectKey) -> o.Saves:
         self.calls.append(("list_saves", request))
         return o.Saves(saves=tuple(reversed(self._entry(request).saves)))
+
+    async def diff_saves(self, request: o.DiffSaves) -> SaveDiff:
+        self.calls.append(("diff_saves", request))
+        if not 1 <= request.limit <= 10_000:
+            raise BadInput(f"limit {request.limit} is out of range")
+        entry = self._entry(request)
+        known = {save.seq for save in entry.saves if save.step is SaveStep.RECORDED}
+        newer = request.newer or entry.project.status.head_seq
+        for seq in (request.older, newer):
+            if seq not in known:
+                raise no_save(f"{request.name}@save-{seq}")
+        return SaveDiff(older=request.older, newer=newer)
 
     async def make_release(self, request: o.MakeRelease) -> Release:
         self.calls.append(("make_release", request))

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from controller.calls.nodes import gather
+from controller.calls.questions import Questions
 from controller.store import projects, runtimes, saves
 from devbox.edge.layout import ServerSettings
 from devbox.model import nodes as n
@@ -607,3 +608,38 @@ async def test_a_nearly_full_disk_starts_no_box_and_keeps_what_runs(
     with pytest.raises(NoSpace, match="no box is started"):
         await house.orchestrator.start_project(KEY)
     assert (await house.orchestrator.get_project(KEY)).desired is Desired.STOPPED
+
+
+async def test_a_comparison_is_asked_once_and_its_failure_is_told(house: House) -> None:
+    await running(house)
+    await pushed(house, await ask(house), 1)
+    await pushed(house, await ask(house), 2)
+    revision = (await orders(house)).revision
+    asking = house.tasks.start(
+        house.orchestrator.diff_saves(o.DiffSaves(namespace="team", name="hello", older=1)), "diff"
+    )
+    told = await orders(house, revision, wait_s=10.0)
+    (question,) = told.diffs
+    assert (question.older_seq, question.newer_seq, question.limit) == (1, 2, 1000)
+    failed = n.DiffAnswer(order_id=question.order_id, failure="a layer is gone")
+    await report(house, diffs=(n.DiffAnswer(order_id="nobody's"), failed))
+    with pytest.raises(Unavailable, match="could not be compared: a layer is gone"):
+        await asking
+    assert (await orders(house)).diffs == ()
+    await report(house, diffs=(failed,))
+
+
+async def test_nobody_waits_for_ever_for_a_comparison() -> None:
+    question = n.DiffOrder(
+        order_id="d",
+        older_seq=1,
+        newer_seq=2,
+        older=image("a"),
+        newer=image("b"),
+        after="",
+        limit=1,
+    )
+    questions = Questions()
+    with pytest.raises(Unavailable, match="did not compare"):
+        await questions.ask(question, lambda: None, 0.0)
+    assert questions.orders == ()

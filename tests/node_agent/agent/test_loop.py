@@ -14,6 +14,7 @@ from devbox.model.nodes import (
     BoxKey,
     BoxRecord,
     BuildOrder,
+    DiffOrder,
     DropOrder,
     ForgetOrder,
     NodeOrders,
@@ -26,7 +27,7 @@ from devbox.model.nodes import (
 from devbox.model.orchestrator import Nothing
 from devbox.model.projects import Image, WhenBusy
 from devbox.model.runtimes import Runtime, RuntimeState
-from devbox.model.saves import Save, SaveReason, SaveStep
+from devbox.model.saves import Save, SaveDiff, SaveReason, SaveStep
 from node_agent.agent.observing import observe
 from node_agent.agent.orders import Ordered, Parts
 from node_agent.agent.parts import Progress, SavedImage, SaveWork
@@ -128,6 +129,12 @@ class Rooms:
 
     async def forget(self, project_uid: str, digest: str) -> None:
         self.asked.append(f"forget {project_uid} {digest[7:9]}")
+
+    async def compare(self, order: DiffOrder) -> SaveDiff:
+        self.asked.append(f"compare {order.older_seq} {order.newer_seq}")
+        if self.broken:
+            raise Unavailable("the registry is down")
+        return SaveDiff(older=order.older_seq, newer=order.newer_seq, added=1)
 
     async def drop(self, project_uid: str) -> None:
         self.asked.append(f"drop {project_uid}")
@@ -329,6 +336,30 @@ async def test_a_restore_of_an_image_that_is_gone_changes_nothing(node: Node) ->
     dropped = await node.saved(1, SaveStep.DROPPED)
     assert "its image is gone" in dropped.note
     assert node.journal.upper("p1") == UPPER
+
+
+async def test_a_comparison_is_answered_once_also_when_it_fails(node: Node) -> None:
+    def question(order_id: str) -> DiffOrder:
+        return DiffOrder(
+            order_id=order_id,
+            older_seq=1,
+            newer_seq=2,
+            older=OLD,
+            newer=MADE,
+            after="",
+            limit=5,
+        )
+
+    node.controller.order(diffs=(question("d1"),))
+    report = await node.controller.until(lambda report: bool(report.diffs))
+    assert report.diffs[0].diff == SaveDiff(older=1, newer=2, added=1)
+    node.rooms.broken = 1
+    node.controller.reports.clear()
+    node.controller.order(diffs=(question("d1"), question("d2")))
+    report = await node.controller.until(lambda report: bool(report.diffs))
+    (answer,) = report.diffs
+    assert (answer.order_id, answer.diff, answer.failure) == ("d2", None, "the registry is down")
+    assert node.rooms.asked == ["compare 1 2"] * 2
 
 
 async def test_a_controller_that_is_away_hears_everything_later(node: Node) -> None:
