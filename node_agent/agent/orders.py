@@ -59,6 +59,9 @@ class Ordered:
         self._working: set[str] = set()
         self._done: set[str] = set()
         self._tasks = Tasks("orders")
+        self._asked: set[str] = set()
+        """Comparisons that somebody waits for."""
+        self._comparing = asyncio.Semaphore(1)
         self.autosaves: tuple[AutosaveRule, ...] = ()
 
     async def run(self, node: str, controller: NodeOrders) -> None:
@@ -83,14 +86,8 @@ class Ordered:
         self.autosaves = orders.autosaves
         for rule in orders.autosaves:
             self._saving.remember(rule.project_uid, rule.when_busy)
-        for order in orders.saves:
-            self._saving.remember(order.project_uid, order.when_busy)
-            self._journal.take_order(order, time.time())
-        for restore in orders.restores:
-            self._journal.take_restore(restore, time.time())
-        if orders.saves or orders.restores:
-            self._saving.kick()
-            self._reporting.changed()
+        self._take_saves(orders)
+        self._asked = {diff.order_id for diff in orders.diffs}
         for diff in orders.diffs:
             self._once(f"diff/{diff.order_id}", partial(self._compare, diff))
         for drop in orders.drops:
@@ -105,6 +102,16 @@ class Ordered:
             self._once(f"build/{build.name}/{build.attempt}", partial(self._build, build))
         for uid in orders.collectable:
             self._once(f"collect/{uid}", partial(self._collect, uid), again=True)
+
+    def _take_saves(self, orders: Orders) -> None:
+        for order in orders.saves:
+            self._saving.remember(order.project_uid, order.when_busy)
+            self._journal.take_order(order, time.time())
+        for restore in orders.restores:
+            self._journal.take_restore(restore, time.time())
+        if orders.saves or orders.restores:
+            self._saving.kick()
+            self._reporting.changed()
 
     def _once(
         self, key: str, work: Callable[[], Coroutine[Any, Any, None]], *, again: bool = False
@@ -172,14 +179,19 @@ class Ordered:
         self._reporting.prepared(order.project_uid, image)
 
     async def _compare(self, order: DiffOrder) -> None:
+        """One at a time: each may read much."""
+        async with self._comparing:
+            if order.order_id in self._asked:
+                self._reporting.compared(await self._compared(order))
+
+    async def _compared(self, order: DiffOrder) -> DiffAnswer:
         try:
-            answer = DiffAnswer(
-                order_id=order.order_id, diff=await self._parts.writer.compare(order)
-            )
-        except (DevboxError, OSError) as error:
-            said = error.message if isinstance(error, DevboxError) else str(error)
-            answer = DiffAnswer(order_id=order.order_id, failure=said)
-        self._reporting.compared(answer)
+            diff = await self._parts.writer.compare(order)
+        except DevboxError as error:
+            return DiffAnswer(order_id=order.order_id, failure=error.message)
+        except OSError as error:
+            return DiffAnswer(order_id=order.order_id, failure=str(error))
+        return DiffAnswer(order_id=order.order_id, diff=diff)
 
     async def _build(self, order: BuildOrder) -> None:
         runtime = Runtime(name=order.name, source=order.source, state=RuntimeState.BUILDING)
