@@ -22,8 +22,9 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 WORK = r"""
 set -e
-sudo apt-get update -qq >/dev/null
-sudo apt-get install -y -qq --no-install-recommends tree >/dev/null
+apt="sudo apt-get -qq -o Acquire::Retries=5 -o Acquire::http::Timeout=20"
+$apt update >/dev/null
+$apt install -y --no-install-recommends tree >/dev/null
 cd /project
 printf 'print(6 * 7)\n' > answer.py && chmod 750 answer.py
 ln -s answer.py link && ln answer.py hard
@@ -78,7 +79,7 @@ def uid(me: Person, project: str) -> str:
     return str(me.json("show", project)["uid"])
 
 
-def eventually(look: Callable[[], T | None], what: str, seconds: float = 60) -> T:
+def eventually(look: Callable[[], T | None], what: str, seconds: float = 120) -> T:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if found := look():
