@@ -6,6 +6,7 @@ takes long. Must start fast: every `ssh`, `scp` and `git` of a person waits for 
 
 import asyncio
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from devbox.edge.links import Stream
 
 _CHUNK = 256 << 10
+_GOODBYE = 1.0
 
 
 def serve_stdio(wanted: "Target") -> int:
@@ -25,7 +27,32 @@ def serve_stdio(wanted: "Target") -> int:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(wanted))
+        return runner.run(_until_told(wanted))
+
+
+async def _until_told(wanted: "Target") -> int:
+    """Serve until the end or a signal; then say good-bye, so that no session waits at the agent.
+
+    ssh ends its ProxyCommand with SIGHUP. The farewell has one second, however dead the link is.
+    """
+    loop = asyncio.get_running_loop()
+    serving = asyncio.current_task()
+    told: list[int] = []
+
+    def end(number: int) -> None:
+        if serving and not told:
+            told.append(number)
+            loop.call_later(_GOODBYE, os._exit, 128 + number)
+            serving.cancel()
+
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    try:
+        return await _serve(wanted)
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        return 128 + told[0]
 
 
 async def _serve(wanted: "Target") -> int:
