@@ -22,6 +22,7 @@ import pytest
 
 from devbox.edge.layout import Layout
 from tests.support import images
+from tests.support.subnets import free_subnet
 
 BUSYBOX_IMAGE = "localhost/busybox:1"
 PAUSE_IMAGE = "localhost/pause:1"
@@ -134,7 +135,7 @@ def _make(directory: Path) -> ContainerdServer:
         path.mkdir(mode=0o700)
     layout.data.chmod(0o711)
     bridge = f"dt{random.randrange(16**8):08x}"
-    subnet = f"10.{random.randrange(150, 250)}.{random.randrange(256)}.0/24"
+    subnet = free_subnet()
     (directory / "config.toml").write_text(
         _CONFIG.format(
             root=layout.containerd_root,

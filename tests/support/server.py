@@ -21,6 +21,7 @@ from devbox.edge.layout import Layout, ServerSettings, layout_below, read_settin
 from node_agent.runtimes.recipes import built_in
 from node_agent.runtimes.trees import sources
 from tests.support.person import DEVBOX
+from tests.support.subnets import free_subnet
 
 _UP_S = 240
 _BUILD_S = 900
@@ -132,7 +133,7 @@ def server() -> Iterator[Server]:
         pytest.skip("needs root")
     made = Server(Path(tempfile.mkdtemp(prefix="dvs-", dir="/tmp")))
     bridge = f"dt{random.randrange(16**8):08x}"
-    subnet = f"10.{random.randrange(150, 250)}.{random.randrange(256)}.0/24"
+    subnet = free_subnet()
     keeper = subprocess.Popen(
         ["bash", "-c", _KEEPER, "keeper", DEVBOX, made.root, bridge],
         stdin=subprocess.PIPE,

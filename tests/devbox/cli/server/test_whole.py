@@ -14,6 +14,7 @@ from devbox.cli.server import leftovers, state
 from devbox.cli.server.parts import parts
 from tests.support.person import Person
 from tests.support.server import Server
+from tests.support.subnets import free_subnet
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
@@ -77,7 +78,7 @@ def test_another_server_cannot_take_its_ports(
         "--root",
         str(other),
         f"--set=gateway_port={port}",
-        "--set=subnet=10.99.0.0/24",
+        f"--set=subnet={free_subnet()}",
     )
     assert said.status == 5
     assert f"port {port} is taken by" in said.err
