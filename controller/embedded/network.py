@@ -1,7 +1,7 @@
 """The boxes' network on this machine: CNI's configuration, the host's address, the packet filter.
 
 Owns the table of who has which address. What it makes stays when the controller ends, since boxes
-go on; `remove` is for when the server is taken away.
+go on; `remove` is for when the server goes down and takes them along.
 """
 
 import asyncio

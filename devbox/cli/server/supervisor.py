@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from controller.embedded.network import Network
 from devbox.cli.server import configs, leftovers, pause, state
 from devbox.cli.server.boxes import stop_boxes
 from devbox.cli.server.parts import Part, url_of
@@ -121,6 +122,14 @@ class Supervisor:
             except DevboxError as error:
                 _log.error("boxes_not_stopped", error=error.message)
         await self._stop_everything()
+        if "controller" in self._kept:
+            await self._take_network_away()
+
+    async def _take_network_away(self) -> None:
+        try:
+            await Network.of(self._layout, self._settings).remove()
+        except DevboxError as error:
+            _log.warning("network_left", error=error.message)
 
     async def _fail(self, error: DevboxError) -> None:
         # What boxes run goes on: a server that failed to start took nobody down.

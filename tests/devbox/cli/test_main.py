@@ -112,3 +112,8 @@ def test_every_command_is_documented() -> None:
     text = (Path(main.__file__).parents[2] / "docs" / "cli.md").read_text()
     for name in main.TABLE:
         assert re.search(rf"`devbox {name}\b", text), name
+
+
+def test_every_command_is_told_in_the_docs() -> None:
+    told = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    assert [name for name in main.TABLE if f"| `devbox {name}" not in told] == []

@@ -111,6 +111,10 @@ def test_down_and_up_brings_every_project_back(server: Server, admin: Person, bo
     assert state.read(server.layout) is None
     assert leftovers.orphans(server.layout) == []
     assert leftovers.mounts_under(server.layout) == []
+    bridge = server.settings.bridge
+    assert not Path("/sys/class/net", bridge).exists()
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
+    assert f"devbox_{bridge}" not in tables.stdout
     server.run("up")
     wait(lambda: phase(admin, box) == "running", "the box does not come back", 60)
     assert phase(admin, "idle") == "stopped"
