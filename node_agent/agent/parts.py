@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from devbox.model.errors import Conflict
 from devbox.model.nodes import BuildOrder, DiffOrder
 from devbox.model.projects import Image, WhenBusy
 from devbox.model.runtimes import Runtime
@@ -39,6 +40,12 @@ class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
     upper_bytes: int
     frozen_ms: float = 0.0
     note: str = ""
+    partial: bool = False
+    """It lacks files that the project's saves hold: the upper still has what no save does."""
+
+
+class CannotRelease(Conflict):
+    """The release would hold what the project wants left out; trying again does not help."""
 
 
 class SaveWriter(Protocol):

@@ -13,7 +13,14 @@ from devbox.model.errors import DevboxError, NotFound
 from devbox.model.nodes import AutosaveRule
 from devbox.model.projects import WhenBusy
 from devbox.model.saves import SaveReason, SaveStep
-from node_agent.agent.parts import Containers, SavedImage, SaveWork, SaveWriter, UpperKeeper
+from node_agent.agent.parts import (
+    CannotRelease,
+    Containers,
+    SavedImage,
+    SaveWork,
+    SaveWriter,
+    UpperKeeper,
+)
 from node_agent.agent.planning import autosaves_due, plan, retry_delay, unchanged_is_nothing
 from node_agent.journal import Journal, PendingSave, Upper
 
@@ -110,6 +117,8 @@ class Saving:
                 saved = await self._write(row, upper)
                 took = time.clock_gettime(time.CLOCK_BOOTTIME) - started
                 self._finish(row, saved, round(took, 3))
+        except CannotRelease as error:
+            self._refuse(row, error.message)
         except (DevboxError, OSError) as error:
             self._failed(row, error)
         finally:
@@ -118,6 +127,12 @@ class Saving:
             self._changed()
             self._wake.set()
         _log.info("save_ended", project=uid, seq=seq)
+
+    def _refuse(self, row: PendingSave, sentence: str) -> None:
+        """Nothing was written for it, and what it was to hold is dirty again."""
+        self._journal.keep_dirty(row.save.project_uid)
+        self._journal.add_news("refused", row.save.order_id, sentence.encode())
+        self._move(row, SaveStep.DROPPED, note=sentence)
 
     def _want_the_rest(self, uid: str) -> None:
         """A box that ended while its save was written: its end wanted no second save then."""
@@ -201,6 +216,9 @@ class Saving:
         if not saved.changed and unchanged_is_nothing(row.save.reason):
             self._move(row, SaveStep.DROPPED, note="nothing changed since the save before")
             return
+        if saved.partial:
+            # Before it is pushed: the upper must outlive the newest save, which lacks some of it.
+            self._journal.keep_dirty(uid)
         now = self._journal.save(uid, seq)
         if now is not None and now.save.step is SaveStep.INTENT:
             self._move(row, SaveStep.WRITTEN)

@@ -278,6 +278,11 @@ class Journal:
                     "UPDATE uppers SET dirty = 0 WHERE project_uid = ?", (project_uid,)
                 )
 
+    def keep_dirty(self, project_uid: str) -> None:
+        """The upper holds what no save does, although nobody wrote to it."""
+        with self._change() as database:
+            database.execute("UPDATE uppers SET dirty = 1 WHERE project_uid = ?", (project_uid,))
+
     def move(
         self,
         project_uid: str,

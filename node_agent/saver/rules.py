@@ -25,4 +25,8 @@ class Rules:
             return True
         if path in _STUBS and stat.S_ISREG(facts.st_mode) and not facts.st_size:
             return True
+        return self.excludes(path)
+
+    def excludes(self, path: bytes) -> bool:
+        """Whether the project's file leaves this out, whatever lies there."""
         return self._exclude is not None and bool(self._exclude.match("/" + os.fsdecode(path)))

@@ -30,7 +30,7 @@ from devbox.model.runtimes import Runtime, RuntimeState
 from devbox.model.saves import Save, SaveDiff, SaveReason, SaveStep
 from node_agent.agent.observing import observe
 from node_agent.agent.orders import Ordered, Parts
-from node_agent.agent.parts import Progress, SavedImage, SaveWork
+from node_agent.agent.parts import CannotRelease, Progress, SavedImage, SaveWork
 from node_agent.agent.reporting import Reporting
 from node_agent.agent.saving import Saving
 from node_agent.collector.sweeping import Sweeping
@@ -95,6 +95,8 @@ class Rooms:
         self.running: dict[str, bool] = {}
         self.broken = 0
         self.unchanged = False
+        self.partial = False
+        self.may_release = True
         self.entered = asyncio.Event()
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -108,6 +110,8 @@ class Rooms:
         if self.broken:
             self.broken -= 1
             raise Unavailable("the registry is down")
+        if work.tags and not self.may_release:
+            raise CannotRelease("a secret lies below")
         progress(1, 2)
         if not self.unchanged:
             on_step(SaveStep.WRITTEN)
@@ -118,6 +122,7 @@ class Rooms:
             new_bytes=5,
             total_bytes=5,
             upper_bytes=7,
+            partial=self.partial and bool(work.tags),
         )
 
     async def tag(self, image: Image, tags: tuple[str, ...]) -> None:
@@ -383,6 +388,27 @@ async def test_drop_waits_for_the_box_then_leaves_nothing(node: Node) -> None:
     assert node.rooms.asked == ["remove p1", "drop p1", "forget projects/p1"]
     assert node.journal.uppers() == []
     assert list(node.repositories.glob("projects/*")) == [node.repositories / "projects/p2"]
+
+
+async def test_after_a_release_that_lacks_files_the_upper_is_saved_again(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.rooms.partial = True
+    node.controller.order(saves=(save_order("o1", ("release-v1",)),))
+    await node.saved(1, SaveStep.RECORDED)
+    assert (await node.saved(2, SaveStep.RECORDED)).reason is SaveReason.STOPPED
+    upper = node.journal.upper("p1")
+    assert upper is not None
+    assert not upper.dirty
+
+
+async def test_a_release_that_cannot_be_is_refused_and_nothing_is_lost(node: Node) -> None:
+    node.journal.put_upper(UPPER)
+    node.rooms.may_release = False
+    node.controller.order(saves=(save_order("o1", ("release-v1",)),))
+    report = await node.controller.until(lambda report: bool(report.refused))
+    assert report.refused == (("o1", "a secret lies below"),)
+    assert (await node.saved(1, SaveStep.DROPPED)).note == "a secret lies below"
+    assert (await node.saved(2, SaveStep.RECORDED)).reason is SaveReason.STOPPED
 
 
 def tells(order: ForgetOrder) -> Callable[[Report], bool]:
