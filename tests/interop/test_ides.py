@@ -1,4 +1,4 @@
-"""What editors do over SSH, by their public documentation: an installer, then a port it opened.
+"""What editors do over SSH, as far as is known of them: an installer, then a port it opened.
 
 VS Code's Remote-SSH runs `ssh -T -D PORT HOST bash`, writes its installer to bash's input, waits
 for the line with the server's port and talks to it through the SOCKS port; a window that comes back
