@@ -12,8 +12,8 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
+from devbox.edge.failures import Failure, error_of
 from devbox.edge.routes import PREFIX, ROUTES, Route
-from devbox.edge.rpc import Failure, error_of
 from devbox.model import orchestrator as o
 from devbox.model.about import About
 from devbox.model.errors import BadInput, Internal, Unavailable
