@@ -21,7 +21,7 @@ from node_agent.saver.freezing import thaw
 from tests.support.changes import Change, apply
 
 _NEW_MOUNTS = 0x20000
-_BIND, _PRIVATE, _DETACH = 0x1000, 0x44000, 2
+_BIND, _PRIVATE, _DETACH = 0x5000, 0x44000, 2
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
@@ -52,11 +52,12 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def inhabitant(root: Path, group: Path, what: str) -> Iterator[subprocess.Popen[bytes]]:
+def inhabitant(
+    root: Path, group: Path, what: str, program: str = __file__, *more: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does `what` with `root` as its root."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, str(root), what], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, program, str(root), what, *more]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -80,7 +81,8 @@ def command(process: subprocess.Popen[bytes], todo: list[Change]) -> None:
     assert process.stdout.readline() == b"done\n"
 
 
-def _enter(root: str) -> None:
+def enter(root: str) -> None:
+    """Make a directory, with all that is mounted below it, this process's root."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert not libc.unshare(_NEW_MOUNTS)
     old = os.open("/", os.O_RDONLY)
@@ -162,5 +164,5 @@ def flood() -> None:
 
 if __name__ == "__main__":
     sys.stdin.readline()
-    _enter(sys.argv[1])
+    enter(sys.argv[1])
     {"idle": idle, "pairs": pairs, "sqlite": sqlite, "flood": flood, "obey": obey}[sys.argv[2]]()
