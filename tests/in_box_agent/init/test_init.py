@@ -79,6 +79,14 @@ def test_a_command_that_cannot_run(bundle: Path, root: Path, name: str, status: 
     assert f"cannot run the image's command {name}" in box.log
 
 
+def test_the_images_command_starts_with_every_signal_at_its_default(
+    bundle: Path, root: Path
+) -> None:
+    with running(bundle, root, record(**script("cat /proc/self/status >&2; exit 0"))) as box:
+        assert box.wait() == 0
+    assert {"SigIgn:\t0000000000000000", "SigBlk:\t0000000000000000"} <= set(box.lines)
+
+
 def test_signals_reach_the_images_command(bundle: Path, root: Path) -> None:
     start = record(**script("trap 'echo got it >&2; exit 4' HUP; echo ready >&2; sleep 60 & wait"))
     with running(bundle, root, start) as box:
