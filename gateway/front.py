@@ -15,6 +15,7 @@ from typing import Any, cast
 import msgspec
 import structlog
 
+from devbox.edge.pacing import unpace_near
 from devbox.edge.rpc import failure_of
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import BadInput, DevboxError, Internal
@@ -255,6 +256,7 @@ def _take_socket(transport: asyncio.Transport) -> socket.socket:
     ours = socket.socket(fileno=os.dup(theirs.fileno()))
     ours.setblocking(False)
     tune(ours)
+    unpace_near(ours)
     transport.abort()
     return ours
 

@@ -10,6 +10,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devbox.edge.layout import ServerSettings
+from devbox.edge.pacing import unpace_listeners
 from devbox.edge.tasks import Tasks
 from devbox.model.about import About
 from devbox.model.errors import BadInput, Unavailable
@@ -130,6 +131,7 @@ class Gateway:
                 f"the gateway cannot listen on {host}:{port}: {error.strerror or error}",
                 "Another program may use the port; set gateway_port in server.toml.",
             ) from error
+        unpace_listeners(self._server.sockets, host)
         self.tasks.start(self._watcher.run(), "watch", vital=True)
         name = self._server.sockets[0].getsockname()
         _log.info("gateway_listening", host=name[0], port=name[1], tls=self._tls is not None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from devbox.edge.pacing import unpace
 from devbox.edge.rpc import Failure, error_of
 from devbox.model import orchestrator as o
 from devbox.model.errors import DevboxError, Internal, NotFound, Unauthorized, Unavailable
@@ -113,6 +114,7 @@ class Boxes:
         family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         box = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
+            unpace(box)
             await asyncio.get_running_loop().sock_connect(box, (ip, self._port))
             tune(box)
         except BaseException:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from devbox.edge.links.streams import READ_BYTES, Stream
+from devbox.edge.pacing import connect_near, is_near, unpace_listeners
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Unavailable
 
@@ -168,10 +169,19 @@ class Bridge(asyncio.BufferedProtocol):
 async def bridge_tcp(stream: Stream, host: str, port: int) -> None:
     """Connect and join. Raises Unavailable when nothing listens there."""
     try:
-        _, bridge = await asyncio.get_running_loop().create_connection(Bridge, host, port)
+        bridge = await _connected(host, port)
     except OSError as error:
         raise _nobody(f"{host}:{port}", error) from error
     await bridge.run(stream)
+
+
+async def _connected(host: str, port: int) -> Bridge:
+    loop = asyncio.get_running_loop()
+    if is_near(host):
+        _, bridge = await loop.create_connection(Bridge, sock=await connect_near(host, port))
+    else:
+        _, bridge = await loop.create_connection(Bridge, host, port)
+    return bridge
 
 
 async def bridge_unix(stream: Stream, path: str) -> None:
@@ -210,6 +220,7 @@ class BridgeServer:
         """Listen; answers the port. Raises OSError when it is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Bridge(self._accept), host, port)
+        unpace_listeners(self._server.sockets, host)
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 

@@ -13,6 +13,7 @@ import msgspec
 from devbox.edge.failures import Failure, error_of
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.proxies import connect_through, proxy_for
+from devbox.edge.pacing import connect_near, is_near
 from devbox.model import errors
 from devbox.model.errors import DevboxError, Unavailable
 from devbox.wire.errors import LinkBroken
@@ -67,10 +68,13 @@ async def _connect(target: Target) -> Conduit:
     host, port = url.hostname or "", url.port or (443 if secure else 80)
     loop = asyncio.get_running_loop()
     proxy = proxy_for(url, os.environ)
-    if proxy is None:
+    if proxy is None and not is_near(host):
         _, link = await loop.create_connection(_conduit, host, port, ssl=context)
         return link
-    sock = await connect_through(proxy, host, port)
+    if proxy is None:
+        sock = await connect_near(host, port)
+    else:
+        sock = await connect_through(proxy, host, port)
     name = host if secure else None
     _, link = await loop.create_connection(_conduit, sock=sock, ssl=context, server_hostname=name)
     return link

@@ -16,6 +16,7 @@ from devbox.edge.failures import failure_of
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.dial import parse_headers
 from devbox.edge.links.server import SessionServer
+from devbox.edge.pacing import unpace
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import BadInput, DevboxError, Internal, NotFound
 from devbox.model.grants import Grant
@@ -69,6 +70,8 @@ class Listener:
         """Begin to listen; port 0 takes a free one."""
         loop = asyncio.get_running_loop()
         self._socket = await loop.create_server(self._accept, host, port, backlog=256)
+        for sock in self._socket.sockets:
+            unpace(sock)
 
     @property
     def port(self) -> int:
