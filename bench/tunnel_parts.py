@@ -1,33 +1,42 @@
-"""Processes of the tunnel bench, each started by name: source, sink, relay, agent, client.
+"""Processes of the tunnel bench, each started by name: source, sink, relay, house, inside.
 
 Knows nothing of measuring; every part prints one JSON line when it is ready.
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
-
-from devbox.edge.links import (
-    BridgeServer,
-    Lane,
-    Request,
-    SessionServer,
-    Stream,
-    bridge_tcp,
-    connect,
-    listen,
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
 )
-from devbox.model.grants import Grant, Scope
+
+from devbox.edge.layout import Layout
+from devbox.edge.links import Lane, Request, SessionServer, Target, connect, listen
+from devbox.edge.pacing import connect_near, unpace
+from devbox.edge.rpc import serve
+from devbox.model import orchestrator as o
+from devbox.model.grants import GRANT_HEADER, Grant
+from devbox.model.projects import ProjectSpec
 from devbox.wire.websocket import BINARY, apply_mask, pack_header, parse_header
 from gateway.tunnel.splice import Pipes, SplicedLink
+from in_box_agent.admission import Admission, may_open
+from in_box_agent.services.tcp import serve_tcp
+from tests.support.orchestrator import FakeOrchestrator
 
 _BLOCK = 1 << 20
 
@@ -91,10 +100,10 @@ def source(port: str, direction: str, size: str) -> None:
         ready(seconds=time.perf_counter() - begun)
 
 
-def ws_source(port: str, direction: str, size: str) -> None:
+def ws_source(port: str, direction: str, size: str, ca: str = "") -> None:
     """As `source`, through a websocket server that stands before the sink (websockify)."""
     total = int(size)
-    with socket.create_connection(("127.0.0.1", int(port))) as sock:
+    with _secured(socket.create_connection(("127.0.0.1", int(port))), ca) as sock:
         _upgrade(sock)
         begun = time.perf_counter()
         _send(sock, direction.encode() + total.to_bytes(8, "big"))
@@ -105,6 +114,13 @@ def ws_source(port: str, direction: str, size: str) -> None:
             total = 1
         _receive(sock, total)
         ready(seconds=time.perf_counter() - begun)
+
+
+def _secured(sock: socket.socket, ca: str) -> socket.socket:
+    if not ca:
+        return sock
+    context = ssl.create_default_context(cafile=ca)
+    return context.wrap_socket(sock, server_hostname="127.0.0.1")
 
 
 def _upgrade(sock: socket.socket) -> None:
@@ -127,8 +143,8 @@ def _receive(sock: socket.socket, total: int) -> None:
     """Read messages until `total` bytes of payload came."""
     buffer = bytearray(_BLOCK)
     while total > 0:
-        head = bytearray(sock.recv(2, socket.MSG_WAITALL))
-        head += sock.recv({126: 2, 127: 8}.get(head[1], 0), socket.MSG_WAITALL)
+        head = _exactly(sock, 2)
+        head += _exactly(sock, {126: 2, 127: 8}.get(head[1], 0))
         parsed = parse_header(memoryview(head), masked=False)
         assert parsed is not None
         total -= parsed.length
@@ -137,69 +153,85 @@ def _receive(sock: socket.socket, total: int) -> None:
             left -= sock.recv_into(buffer, min(left, _BLOCK))
 
 
+def _exactly(sock: socket.socket, count: int) -> bytearray:
+    """MSG_WAITALL, which TLS has not."""
+    data = bytearray()
+    while len(data) < count:
+        data += sock.recv(count - len(data))
+    return data
+
+
 async def _relay(target: int) -> None:
+    """As the gateway does after an upgrade."""
     loop = asyncio.get_running_loop()
     pipes = Pipes()
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         listener.setblocking(False)
+        unpace(listener)
         ready(port=listener.getsockname()[1])
         while True:
             near, _ = await loop.sock_accept(listener)
-            far = socket.create_connection(("127.0.0.1", target))
+            near.setblocking(False)
+            far = await connect_near("127.0.0.1", target)
             for side in (near, far):
-                side.setblocking(False)
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             SplicedLink(near, far, pipes).start(lambda: None)
 
 
-async def _tcp(stream: Stream) -> None:
-    if stream.service == "memory":
-        await _memory(stream)
-        return
-    await bridge_tcp(stream, "127.0.0.1", stream.params["port"])
-
-
-async def _memory(stream: Stream) -> None:
-    total, block = stream.params["size"], bytes(_BLOCK >> 2)
-    if stream.params["direction"] == "d":
-        for _ in range(total // len(block)):
-            await stream.write(block)
-    else:
-        while total > 0 and (data := await stream.read()):
-            total -= len(data)
-        await stream.write(b"1")
-    await stream.end()
-
-
-async def _agent() -> None:
-    server = SessionServer(_tcp, may_open=lambda *_: True)
-    listener = await listen("127.0.0.1", 0, server, verify=_grant)
-    ready(port=listener.port)
+async def _house(home: Path, agent_port: int, pem: str) -> None:
+    """An Orchestrator with one project, whose box is this process: real sessions, real tcp."""
+    layout = Layout(home / "data", home / "run")
+    for folder in (layout.keys, layout.run):
+        folder.mkdir(parents=True)
+    key = Ed25519PrivateKey.generate()
+    raw = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (layout.keys / "grant.key").write_bytes(raw)
+    layout.settings.write_text(f'gateway_port = 0\ntls_cert = "{pem}"\n')
+    fake = FakeOrchestrator()
+    spec = ProjectSpec(runtime="python")
+    made = await fake.create_project(o.CreateProject(namespace="team", name="hello", spec=spec))
+    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    admission = Admission(made.project.uid, (base64.b64encode(public).decode(),))
+    server = SessionServer(serve_tcp, may_open=may_open)
+    fake.box_ip = await _listen(server, admission, agent_port)
+    fake.set_status(o.ProjectKey(namespace="team", name="hello"), box_ip=fake.box_ip)
+    controller = await serve(
+        layout.orchestrator_socket, protocol=o.Orchestrator, implementation=fake
+    )
+    (home / "token").write_text(fake.admin_token)
+    ready(path=f"/home/here/team/hello/{made.token}")
     await asyncio.Event().wait()
+    await controller.cleanup()
 
 
-def _grant(_: Request) -> Grant:
-    return Grant(project_uid="p", token_id="t", scopes=(Scope.FULL,), expires=0.0, nonce="")
+async def _listen(server: SessionServer, admission: Admission, port: int) -> str:
+    """Boxes have addresses of their own, all with the same port: take a free one of loopback."""
+
+    def verify(request: Request) -> Grant:
+        return admission.admit(request.headers[GRANT_HEADER.lower()], time.time())
+
+    for last in range(2, 250):
+        with contextlib.suppress(OSError):
+            await listen(f"127.0.0.{last}", port, server, verify=verify)
+            return f"127.0.0.{last}"
+    raise SystemExit("no address of loopback is free")
 
 
-async def _client(url: str, port: str) -> None:
-    async with connect(url) as session:
-        server = BridgeServer(lambda: session.open("tcp", {"port": int(port)}, Lane.BULK))
-        ready(port=await server.start_tcp("127.0.0.1", 0))
-        await asyncio.Event().wait()
-
-
-async def _memory_client(url: str, direction: str, size: str, lane: str) -> None:
-    total, block = int(size), bytes(_BLOCK >> 2)
-    async with connect(url) as session:
+async def _inside(url: str, ca: str, port: str, direction: str, size: str) -> None:
+    """A source that holds a session itself, as `ws_source` holds a websocket."""
+    total, block = int(size), os.urandom(_BLOCK)
+    trusted = ssl.create_default_context(cafile=ca) if ca else None
+    async with connect("", target=Target(url, ssl=trusted)) as session:
+        params = {"host": "127.0.0.1", "port": int(port)}
+        stream = await session.open("tcp", params, Lane.BULK)
         begun = time.perf_counter()
-        params = {"direction": direction, "size": total}
-        stream = await session.open("memory", params, Lane(lane))
+        await stream.write(direction.encode() + total.to_bytes(8, "big"))
         if direction == "u":
             for _ in range(total // len(block)):
                 await stream.write(block)
-        while await stream.read():
-            pass
+            total = 1
+        while total > 0:
+            total -= len(await stream.read())
         ready(seconds=time.perf_counter() - begun)
 
 
@@ -208,22 +240,17 @@ def relay(target: str) -> None:
     uvloop.run(_relay(int(target)))
 
 
-def agent() -> None:
-    """The real listener and session server, with a TCP service."""
-    uvloop.run(_agent())
+def house(home: str, agent_port: str, pem: str = "") -> None:
+    """All that the gateway needs, and a box."""
+    uvloop.run(_house(Path(home), int(agent_port), pem))
 
 
-def client(url: str, port: str) -> None:
-    """A forwarded port over a session."""
-    uvloop.run(_client(url, port))
-
-
-def memory(url: str, direction: str, size: str, lane: str) -> None:
-    """A stream from memory to memory, without forwarded ports."""
-    uvloop.run(_memory_client(url, direction, size, lane))
+def inside(url: str, ca: str, port: str, direction: str, size: str) -> None:
+    """Bytes through a session, without a forwarded port."""
+    uvloop.run(_inside(url, ca, port, direction, size))
 
 
 if __name__ == "__main__":
-    {one.__name__: one for one in (sink, source, ws_source, relay, agent, client, memory)}[
-        sys.argv[1]
-    ](*sys.argv[2:])
+    {one.__name__: one for one in (sink, source, ws_source, relay, house, inside)}[sys.argv[1]](
+        *sys.argv[2:]
+    )
