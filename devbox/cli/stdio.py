@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from devbox.edge.links import Stream
 
 _CHUNK = 256 << 10
-_GOODBYE = 1.0
+_GOODBYE = 3.0
 
 
 def serve_stdio(wanted: "Target") -> int:
@@ -33,7 +33,8 @@ def serve_stdio(wanted: "Target") -> int:
 async def _until_told(wanted: "Target") -> int:
     """Serve until the end or a signal; then say good-bye, so that no session waits at the agent.
 
-    ssh ends its ProxyCommand with SIGHUP. The farewell has one second, however dead the link is.
+    ssh ends its ProxyCommand with SIGHUP and does not wait for it. The farewell is short, however
+    dead the link is, and waits for nothing that was still to be sent: nobody will read answers.
     """
     loop = asyncio.get_running_loop()
     serving = asyncio.current_task()
@@ -61,11 +62,15 @@ async def _serve(wanted: "Target") -> int:
     dial = await dial_of(wanted)
     async with Tasks("stdio") as tasks, open_session(dial) as session:
         stream = await session.open("ssh", {})
-        with _unblocked(0), _unblocked(1):
-            up = tasks.start(_pump_in(stream, 0), "in")
-            # The far end decides: SSH says good-bye there, whether or not our stdin has ended.
-            await _pump_out(stream, 1)
-            up.cancel()
+        try:
+            with _unblocked(0), _unblocked(1):
+                up = tasks.start(_pump_in(stream, 0), "in")
+                # The far end decides: SSH says good-bye there, whether or not our stdin has ended.
+                await _pump_out(stream, 1)
+                up.cancel()
+        except asyncio.CancelledError:
+            await session.leave()
+            raise
     return 0
 
 

@@ -58,6 +58,8 @@ class Relay:
         """Drop new connections at once."""
         self.deaf = False
         """Accept bytes but pass none: a dead peer whose sockets live."""
+        self.mute = False
+        """Pass down no more than the heads of HTTP: links open but nobody is greeted."""
 
     async def start(self, port: int = 0) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=self._tls)
@@ -92,12 +94,14 @@ class Relay:
             return
         self._writers |= {writer, back}
         self._tasks.start(self._copy(reader, back), "up")
-        self._tasks.start(self._copy(there, writer), "down")
+        self._tasks.start(self._copy(there, writer, down=True), "down")
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, down: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if self.deaf:
+                if self.deaf or (down and self.mute and not data.startswith(b"HTTP/")):
                     continue
                 writer.write(self._spend(data))
                 await writer.drain()

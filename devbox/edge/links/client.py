@@ -38,12 +38,13 @@ from devbox.wire.frames import (
     encode,
 )
 from devbox.wire.pulse import Backoff
-from devbox.wire.states import SessionMove, SessionState
+from devbox.wire.states import LinkMove, SessionMove, SessionState
 from devbox.wire.streams import error_of
 
 _log = structlog.get_logger()
 _GREETING_S = 10.0
 _DRAIN_S = 5.0
+_FAREWELL_S = 2.0
 _GRACE_S = 24 * 3600.0
 _FINAL = (Unauthorized, Forbidden, NotFound, BadInput)
 _TROUBLE = (OSError, TimeoutError, LinkBroken)
@@ -163,10 +164,17 @@ class ClientSession(Session):
                 frame = await link.first()
             welcome = _welcome(frame)
         except BaseException:
-            link.abort("the greeting failed")
+            self._take_back(link)
             raise
         self._known = True
         return link, welcome
+
+    def _take_back(self, link: Conduit) -> None:
+        """A greeting failed. Where the agent may have begun the session, nobody will end it."""
+        if not self._known:
+            link.send(Frame(Kind.GOODBYE, 0, 0, encode(Reason())))
+            link.close(LinkMove.GOODBYE)
+        link.abort("the greeting failed")
 
     def _hello(self, lane: Lane) -> Hello:
         return Hello(
@@ -226,14 +234,25 @@ class ClientSession(Session):
     # -- the end
 
     async def close(self) -> None:
-        """Let what was written arrive (5 s at most, links permitting), then say GOODBYE."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
-                for driver in self.lanes.values():
-                    await self._drain(driver.core.lane)
+        """Let what was written arrive (5 s at most, links permitting), then say GOODBYE.
+
+        Cancelled, it waits no longer for the former, but says the latter.
+        """
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    for driver in self.lanes.values():
+                        await self._drain(driver.core.lane)
+        finally:
+            await self.leave()
+            await self.tasks.close()
+
+    async def leave(self) -> None:
+        """Say GOODBYE at once and let it go out; what was written before and waits is dropped."""
+        ending = [driver.link.gone for driver in self.lanes.values() if driver.link is not None]
         self.say_goodbye(None)
-        await asyncio.sleep(0)
-        await self.tasks.close()
+        if ending:
+            await asyncio.wait(ending, timeout=_FAREWELL_S)
 
     async def _drain(self, lane: Lane) -> None:
         driver = self.lanes[lane]

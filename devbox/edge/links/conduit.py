@@ -52,6 +52,8 @@ class Conduit(asyncio.BufferedProtocol):
         self.bytes_in = 0
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done with the reason when the connection has ended."""
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the socket is closed: what was written has left this process, or is lost."""
 
     @property
     def ends(self) -> tuple[str, str] | None:
@@ -91,6 +93,8 @@ class Conduit(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._lose(str(exc) if exc else "the connection was closed")
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""

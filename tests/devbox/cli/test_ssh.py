@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from devbox.model.errors import Conflict
 from tests.support.front import TOKEN, Front, front
 
 DEVBOX = Path(sys.executable).with_name("devbox")
-LIMIT_S = 60.0
+LIMIT_S = 30.0
 
 
 @dataclass
@@ -153,6 +154,50 @@ async def test_stdio_ends_when_the_far_end_does(shell: Shell) -> None:
         await process.stdin.drain()
         await process.stdout.read()
         assert await process.wait() == 0
+
+
+ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("remote", ["sleep 971", "cat /dev/zero", "cat >/dev/null"])
+async def test_an_ssh_that_was_ended_leaves_no_session(
+    shell: Shell, tmp_path: Path, number: signal.Signals, remote: str
+) -> None:
+    """Whatever ssh does to its ProxyCommand, idle or with bytes under way in either direction."""
+    known = tmp_path / "known"
+    known.write_text(f"hello {shell.front.project.host_key}\n")
+    clean = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    with open("/dev/zero", "rb") as zeros:
+        process = await asyncio.create_subprocess_exec(
+            *("/usr/bin/ssh", "-F", "none", "-o", f"ProxyCommand='{DEVBOX}' ssh --stdio hello"),
+            *("-o", f"UserKnownHostsFile={known}", "anybody@hello", f"echo up; {remote}"),
+            stdin=zeros if remote.startswith("cat >") else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            env={**clean, "HOME": str(shell.home), "DEVBOX_ROOT": "/nonexistent"},
+        )
+    assert process.stdout is not None
+    async with asyncio.timeout(LIMIT_S):
+        assert await process.stdout.readline() == b"up\n"
+        assert len(shell.front.pair.server.sessions) == 1
+        process.send_signal(number)
+        while await process.stdout.read(1 << 20):
+            pass
+        assert await process.wait() != 0
+        while shell.front.pair.server.sessions:
+            await asyncio.sleep(0.02)
+
+
+async def test_ended_while_it_greets_it_leaves_no_session(shell: Shell) -> None:
+    shell.front.pair.relay.mute = True
+    process = await shell.start("ssh", "--stdio", "hello")
+    async with asyncio.timeout(LIMIT_S):
+        while not shell.front.pair.server.sessions:
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 128 + signal.SIGTERM
+        while shell.front.pair.server.sessions:
+            await asyncio.sleep(0.02)
 
 
 async def test_a_gateway_that_is_down_is_one_sentence(shell: Shell) -> None:
