@@ -1,6 +1,8 @@
 """Saves and releases: the upper as image layers, pushed."""
 
 import enum
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
 
@@ -21,7 +23,7 @@ class SaveReason(enum.StrEnum):
 
 
 class SaveStep(enum.StrEnum):
-    """How far a save came. `docs/architecture.md` draws the moves from `SAVE_MOVES`."""
+    """How far a save came. The moves are `SAVE_MOVES`."""
 
     INTENT = "intent"
     """Somebody wants it; durable."""
@@ -39,12 +41,54 @@ class SaveStep(enum.StrEnum):
 
 SAVE_MOVES: dict[SaveStep, frozenset[SaveStep]] = {
     SaveStep.INTENT: frozenset({SaveStep.WRITTEN, SaveStep.FAILED, SaveStep.DROPPED}),
-    SaveStep.WRITTEN: frozenset({SaveStep.PUSHED, SaveStep.FAILED, SaveStep.DROPPED}),
-    SaveStep.PUSHED: frozenset({SaveStep.RECORDED, SaveStep.DROPPED}),
+    # Back to INTENT when its writer was killed: it is made again.
+    SaveStep.WRITTEN: frozenset(
+        {SaveStep.INTENT, SaveStep.PUSHED, SaveStep.FAILED, SaveStep.DROPPED}
+    ),
+    SaveStep.PUSHED: frozenset({SaveStep.RECORDED, SaveStep.FAILED, SaveStep.DROPPED}),
     SaveStep.FAILED: frozenset({SaveStep.INTENT, SaveStep.DROPPED}),
     SaveStep.RECORDED: frozenset(),
     SaveStep.DROPPED: frozenset(),
 }
+
+
+class UpperState(enum.StrEnum):
+    """What an upper holds that no save does. The moves are `UPPER_MOVES`."""
+
+    CLEAN = "clean"
+    """Nothing, once the save that was begun last is recorded."""
+    DIRTY = "dirty"
+    """A box may have written to it since a save of it was begun."""
+    COLLECTED = "collected"
+    """A recorded save holds it all, and its directory is going."""
+    DROPPED = "dropped"
+    """Its project was deleted, and its directory is going."""
+
+
+UPPER_MOVES: dict[UpperState, frozenset[UpperState]] = {
+    UpperState.CLEAN: frozenset({UpperState.DIRTY, UpperState.COLLECTED, UpperState.DROPPED}),
+    UpperState.DIRTY: frozenset({UpperState.CLEAN, UpperState.DROPPED}),
+    UpperState.COLLECTED: frozenset(),
+    UpperState.DROPPED: frozenset(),
+}
+
+
+def save_diagram() -> str:
+    """`SAVE_MOVES` as a Mermaid state diagram."""
+    return _diagram(SAVE_MOVES, SaveStep.INTENT)
+
+
+def upper_diagram() -> str:
+    """`UPPER_MOVES` as a Mermaid state diagram."""
+    return _diagram(UPPER_MOVES, UpperState.DIRTY)
+
+
+def _diagram(moves: Mapping[Any, Collection[enum.StrEnum]], first: enum.StrEnum) -> str:
+    lines = ["stateDiagram-v2", f"    [*] --> {first}"]
+    for before, afters in moves.items():
+        lines += [f"    {before} --> {after}" for after in sorted(afters)]
+        lines += [] if afters else [f"    {before} --> [*]"]
+    return "\n".join([*lines, ""])
 
 
 class Save(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ from node_agent.agent.opening import open_parts
 from node_agent.agent.orders import Ordered, Parts
 from node_agent.agent.reporting import Reporting
 from node_agent.agent.saving import Saving, autosave
+from node_agent.faults import Fault, die_at, no_fault
 from node_agent.journal import Journal
 
 _log = structlog.get_logger()
@@ -30,15 +31,20 @@ class Loop:
     """The node agent's parts, wired."""
 
     def __init__(
-        self, settings: ServerSettings, journal: Journal, parts: Parts, controller: NodeOrdersClient
+        self,
+        settings: ServerSettings,
+        journal: Journal,
+        parts: Parts,
+        controller: NodeOrdersClient,
+        fault: Fault = no_fault,
     ) -> None:
         self._node = settings.node
         self._journal = journal
         self._controller = controller
         self._parts = parts
-        self._reporting = Reporting(settings.node, journal, controller)
+        self._reporting = Reporting(settings.node, journal, controller, fault)
         self._saving = Saving(
-            journal, parts.writer, parts.containers, parts.uppers, self._reporting.changed
+            journal, parts.writer, parts.containers, parts.uppers, self._reporting.changed, fault
         )
         self._ordered = Ordered(journal, parts, self._saving, self._reporting)
 
@@ -115,16 +121,16 @@ def kick_socket(path: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def serve(layout: Layout) -> None:
-    """Run the node agent of one server."""
+async def serve(layout: Layout, at: str = "") -> None:
+    """Run the node agent of one server. A test lets it, or its worker, die after step `at`."""
     settings = read_settings(layout)
     journal = Journal.open(layout.journal)
     controller = NodeOrdersClient(layout.node_socket)
     containerd = Containerd(layout.containerd_socket)
     try:
-        async with open_parts(layout, settings, journal, containerd) as parts:
+        async with open_parts(layout, settings, journal, containerd, at) as parts:
             with kick_socket(layout.kick_socket) as kicks:
-                await Loop(settings, journal, parts, controller).run(kicks)
+                await Loop(settings, journal, parts, controller, die_at(at)).run(kicks)
     finally:
         await containerd.close()
         await controller.close()

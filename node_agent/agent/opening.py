@@ -9,6 +9,7 @@ from devbox.edge.registry import Registry
 from node_agent.agent.containers import ContainerdView
 from node_agent.agent.orders import Parts
 from node_agent.collector.sweeping import Sweeping
+from node_agent.faults import die_at as die_at_step
 from node_agent.journal import Journal
 from node_agent.runtimes.builder import Builder
 from node_agent.saver import Saver
@@ -19,16 +20,23 @@ from node_agent.upper.removing import Removing
 
 @asynccontextmanager
 async def open_parts(
-    layout: Layout, settings: ServerSettings, journal: Journal, containerd: Containerd
+    layout: Layout,
+    settings: ServerSettings,
+    journal: Journal,
+    containerd: Containerd,
+    die_at: str = "",
 ) -> AsyncIterator[Parts]:
     """Connect to the registry and have a saver's worker waiting."""
     layout.indexes.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with Registry(f"http://{settings.registry_host}") as registry, Saver(registry) as saver:
-        removing = Removing(Uppers(layout, journal))
+    async with (
+        Registry(f"http://{settings.registry_host}") as registry,
+        Saver(registry, die_at=die_at) as saver,
+    ):
+        removing = Removing(Uppers(layout, journal, die_at_step(die_at)))
         await removing.start()
         try:
             yield Parts(
-                writer=RegistryWriter(registry, saver, layout.indexes, settings.freeze_limit_ms),
+                writer=RegistryWriter(registry, saver, layout, settings.freeze_limit_ms),
                 uppers=removing,
                 containers=ContainerdView(containerd, settings.registry_host),
                 builder=Builder(registry, saver, layout.builds),

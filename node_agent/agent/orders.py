@@ -72,12 +72,12 @@ class Ordered:
                 try:
                     ask = AskOrders(node=node, revision=revision, wait_s=_POLL_S)
                     orders = await controller.orders(ask)
+                    self.take(orders)
                 except DevboxError as error:
                     _log.warning("no_orders", error=error.message)
                     await asyncio.sleep(_RETRY_S)
                     continue
                 revision = orders.revision
-                self.take(orders)
         finally:
             await self._tasks.close()
 
@@ -221,5 +221,5 @@ class Ordered:
             return
         if self._journal.open_saves(uid) or self._journal.boxes_of_project(uid):
             return
-        await self._parts.uppers.collect(uid)
+        await self._saving.give_back(uid)
         self._reporting.changed()

@@ -59,6 +59,9 @@ class SaveWriter(Protocol):
     async def tag(self, image: Image, tags: tuple[str, ...]) -> None:
         """Give an image in the registry further tags."""
 
+    async def confirm(self, image: Image) -> None:
+        """The registry has all of an image, durably. Raises NotFound, Internal when it has not."""
+
     async def copy(self, image: Image, repository: str, tag: str) -> Image:
         """Have the image in another repository too."""
 

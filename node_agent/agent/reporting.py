@@ -10,6 +10,8 @@ from devbox.model.errors import DevboxError
 from devbox.model.nodes import DiffAnswer, ForgetOrder, NodeOrders, Report, UpperReport
 from devbox.model.projects import Image
 from devbox.model.runtimes import Runtime
+from devbox.model.saves import SaveStep
+from node_agent.faults import Fault, no_fault
 from node_agent.journal import Journal, PendingSave
 
 _log = structlog.get_logger()
@@ -25,8 +27,11 @@ T = TypeVar("T")
 class Reporting:
     """Owns the outbox's way to the controller."""
 
-    def __init__(self, node: str, journal: Journal, controller: NodeOrders) -> None:
+    def __init__(
+        self, node: str, journal: Journal, controller: NodeOrders, fault: Fault = no_fault
+    ) -> None:
         self._node = node
+        self._fault = fault
         self._journal = journal
         self._controller = controller
         self._news = asyncio.Event()
@@ -103,7 +108,11 @@ class Reporting:
                 runtimes=tuple(_of(Runtime, value) for _, value in news["runtime"]),
             )
         )
+        if any(row.save.step is SaveStep.PUSHED for row in saves):
+            self._fault("heard")
         self._journal.reported([row.save for row in saves])
+        if any(row.save.step is SaveStep.PUSHED for row in saves):
+            self._fault("recorded")
         for kind, told in news.items():
             self._journal.heard(kind, told)
         if self._journal.unreported_saves():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from devbox.edge.tasks import Tasks
-from devbox.model.errors import DevboxError, NotFound
+from devbox.model.errors import DevboxError, Internal, NotFound, Unavailable
 from devbox.model.nodes import AutosaveRule
 from devbox.model.projects import WhenBusy
 from devbox.model.saves import SaveReason, SaveStep
@@ -22,12 +23,15 @@ from node_agent.agent.parts import (
     UpperKeeper,
 )
 from node_agent.agent.planning import autosaves_due, plan, retry_delay, unchanged_is_nothing
+from node_agent.faults import Fault, no_fault
 from node_agent.journal import Journal, PendingSave, Upper
 
 _log = structlog.get_logger()
 _AT_ONCE = 2
 _PROGRESS_EVERY_S = 0.3
 _AUTOSAVE_LOOK_S = 5.0
+_JOURNAL_AGAIN_S = 1.0
+"""Before the journal is used again, when it could not be: a full disk, mostly."""
 
 
 class Saving:
@@ -40,8 +44,10 @@ class Saving:
         containers: Containers,
         uppers: UpperKeeper,
         changed: Callable[[], None],
+        fault: Fault = no_fault,
     ) -> None:
         self._journal = journal
+        self._fault = fault
         self._writer = writer
         self._containers = containers
         self._uppers = uppers
@@ -79,7 +85,11 @@ class Saving:
         try:
             while True:
                 self._wake.clear()
-                wake_at = self._step()
+                try:
+                    wake_at = self._step()
+                except DevboxError as error:
+                    _log.warning("no_saves_begun", error=error.message)
+                    wake_at = time.time() + _JOURNAL_AGAIN_S
                 wait_s = None if wake_at is None else max(0.0, wake_at - time.time())
                 try:
                     async with asyncio.timeout(wait_s):
@@ -104,29 +114,50 @@ class Saving:
 
     async def _make(self, row: PendingSave) -> None:
         uid, seq = row.save.project_uid, row.save.seq
-        started = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
-            if row.save.step is SaveStep.FAILED:
-                self._move(row, SaveStep.INTENT)
-            upper = self._journal.upper(uid)
-            if row.save.reason is SaveReason.RESTORED:
-                await self._restore(row, upper)
-            elif upper is None:
-                await self._save_without_upper(row)
-            else:
-                saved = await self._write(row, upper)
-                took = time.clock_gettime(time.CLOCK_BOOTTIME) - started
-                self._finish(row, saved, round(took, 3))
+            await self._try(row)
+            self._want_the_rest(uid)
+        except DevboxError as error:
+            _log.error("journal_not_written", project=uid, seq=seq, error=error.message)
+            await self._recover(uid)
+        finally:
+            self._running.pop(uid, None)
+            self._changed()
+            self._wake.set()
+        _log.info("save_ended", project=uid, seq=seq)
+
+    async def _recover(self, uid: str) -> None:
+        """As after a crash: the journal is true, and what was not pushed is made again."""
+        while True:
+            await asyncio.sleep(_JOURNAL_AGAIN_S)
+            with contextlib.suppress(DevboxError):
+                return self._journal.recover(uid)
+
+    async def _try(self, row: PendingSave) -> None:
+        """One attempt. Raises DevboxError only when the journal cannot be written."""
+        try:
+            await self._attempt(row)
         except CannotRelease as error:
             self._refuse(row, error.message)
         except (DevboxError, OSError) as error:
             self._failed(row, error)
-        finally:
-            self._running.pop(uid, None)
-            self._want_the_rest(uid)
-            self._changed()
-            self._wake.set()
-        _log.info("save_ended", project=uid, seq=seq)
+        except Exception as error:  # one bad save must not be tried again without a pause
+            _log.exception("save_broke", project=row.save.project_uid, seq=row.save.seq)
+            self._failed(row, Internal(f"the save failed: {type(error).__name__}"))
+
+    async def _attempt(self, row: PendingSave) -> None:
+        started = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if row.save.step is SaveStep.FAILED:
+            self._move(row, SaveStep.INTENT)
+        upper = self._journal.upper(row.save.project_uid)
+        if row.save.reason is SaveReason.RESTORED:
+            await self._restore(row, upper)
+        elif upper is None:
+            await self._save_without_upper(row)
+        else:
+            saved = await self._write(row, upper)
+            took = time.clock_gettime(time.CLOCK_BOOTTIME) - started
+            self._finish(row, saved, round(took, 3))
 
     def _refuse(self, row: PendingSave, sentence: str) -> None:
         """Nothing was written for it, and what it was to hold is dirty again."""
@@ -146,6 +177,7 @@ class Saving:
     async def _write(self, row: PendingSave, upper: Upper) -> SavedImage:
         uid, seq = row.save.project_uid, row.save.seq
         self._journal.begin(uid)
+        self._fault("begun")
         work = SaveWork(
             upper=upper,
             seq=seq,
@@ -157,6 +189,7 @@ class Saving:
         def on_step(step: SaveStep) -> None:
             if step is SaveStep.WRITTEN:
                 self._move(row, step)
+            self._fault(step)
 
         return await self._writer.save(work, on_step, self._meter(row))
 
@@ -202,9 +235,36 @@ class Saving:
             self._move(row, SaveStep.DROPPED, note=f"{sentence}; nothing was changed")
             return
         if upper is not None:
-            await self._uppers.collect(row.save.project_uid)
+            await self.give_back(row.save.project_uid)
         self._move(row, SaveStep.WRITTEN, note=row.save.note)
         self._move(row, SaveStep.PUSHED, note=row.save.note)
+
+    async def give_back(self, uid: str) -> None:
+        """Remove the project's upper, once the registry has confirmed its newest save.
+
+        Raises Unavailable while the upper holds what no recorded save does. When the registry has
+        lost something, the upper is saved again, whole.
+        """
+        last = self._journal.last_recorded(uid)
+        if last is not None and last.image is not None:
+            try:
+                await self._writer.confirm(last.image)
+            except (NotFound, Internal) as error:
+                self._save_again(uid)
+                raise Unavailable(
+                    f"save {last.save.seq} is not whole in the registry: {error.message}",
+                    "The files are kept on the node and saved again.",
+                ) from error
+        await self._uppers.collect(uid)
+
+    def _save_again(self, uid: str) -> None:
+        upper = self._journal.upper(uid)
+        if upper is not None:
+            self._journal.keep_dirty(uid)
+            self._journal.want_save(
+                uid, generation=upper.generation, reason=SaveReason.REMOVED, now=time.time()
+            )
+            self._wake.set()
 
     def _may_be_written(self, uid: str) -> bool:
         return any(box.may_write for box in self._journal.boxes_of_project(uid))
@@ -235,6 +295,7 @@ class Saving:
             duration_s=took_s,
             note=saved.note,
         )
+        self._fault("told")
 
     def _failed(self, row: PendingSave, error: DevboxError | OSError) -> None:
         said = error.message if isinstance(error, DevboxError) else str(error)
@@ -244,6 +305,7 @@ class Saving:
         self._journal.fail(
             row.save.project_uid, row.save.seq, note=note, retry_at=time.time() + again_s
         )
+        self._fault(SaveStep.FAILED)
 
     def _move(self, row: PendingSave, step: SaveStep, note: str = "") -> None:
         self._journal.move(row.save.project_uid, row.save.seq, step, note=note)
@@ -258,9 +320,10 @@ class Saving:
             if now < next_at:
                 return
             next_at = now + _PROGRESS_EVERY_S
-            self._journal.tell(
-                row.save.project_uid, row.save.seq, done_bytes=done, expected_bytes=expected
-            )
+            with contextlib.suppress(DevboxError):  # a figure that is missing harms nobody
+                self._journal.tell(
+                    row.save.project_uid, row.save.seq, done_bytes=done, expected_bytes=expected
+                )
             self._changed()
 
         return progress
@@ -284,12 +347,18 @@ async def autosave(
         current = rules()
         due, last = autosaves_due(current, last, now)
         for rule in due:
-            seq = journal.want_save(
-                rule.project_uid,
-                generation=rule.generation,
-                reason=SaveReason.AUTOSAVE,
-                now=time.time(),
-            )
+            try:
+                seq = journal.want_save(
+                    rule.project_uid,
+                    generation=rule.generation,
+                    reason=SaveReason.AUTOSAVE,
+                    now=time.time(),
+                )
+            except DevboxError as error:
+                # Its minutes are over still.
+                last[rule.project_uid] = -math.inf
+                _log.warning("no_autosave", project=rule.project_uid, error=error.message)
+                continue
             if seq is not None:
                 wanted()
         await asyncio.sleep(_AUTOSAVE_LOOK_S)

@@ -3,7 +3,7 @@
 import msgspec
 
 from devbox.model.projects import Image
-from devbox.model.saves import Save, SaveReason
+from devbox.model.saves import Save, SaveReason, UpperState
 
 
 class Upper(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,10 +17,14 @@ class Upper(msgspec.Struct, frozen=True, kw_only=True):
     """Of the image's layers (OCI image spec, ChainID): an upper stands on no other."""
     generation: int
     """Of the last box that was linked to it."""
-    dirty: bool
-    """A box ran on it since its newest save was begun."""
+    state: UpperState
     bytes: int = 0
     """As the last save counted them."""
+
+    @property
+    def dirty(self) -> bool:
+        """A box ran on it since its newest save was begun."""
+        return self.state is UpperState.DIRTY
 
 
 class Box(msgspec.Struct, frozen=True):

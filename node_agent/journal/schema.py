@@ -42,6 +42,11 @@ MIGRATIONS = (
     CREATE TABLE news (kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
         PRIMARY KEY (kind, key));
     """,
+    """
+    ALTER TABLE uppers ADD COLUMN state TEXT NOT NULL DEFAULT 'dirty';
+    UPDATE uppers SET state = 'clean' WHERE NOT dirty;
+    ALTER TABLE uppers DROP COLUMN dirty;
+    """,
 )
 
 

@@ -6,7 +6,6 @@ save is a full layer. Reading 200,000 entries takes a tenth of a second, so it i
 
 import contextlib
 import hashlib
-import os
 import struct
 from array import array
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from devbox.edge.durable import replace_file
 from devbox.edge.registry.documents import Descriptor
 
 _MAGIC = b"devbox-index-1\n"
@@ -82,12 +82,7 @@ def load(path: Path) -> Index | None:
 def store(path: Path, index: Index) -> None:
     """Replace the index, durably and atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
-        file.write(_encode(index))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(path, _encode(index), aside=path.with_name(path.name + ".new"))
 
 
 def forget(path: Path) -> None:

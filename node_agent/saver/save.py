@@ -5,6 +5,7 @@ it. So being killed at any moment leaves the last save, and a next try begins af
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import time
@@ -26,6 +27,7 @@ from devbox.edge.registry.images import (
 )
 from devbox.edge.registry.pull import Place, copy_blob
 from devbox.model.saves import SaveStep
+from node_agent.faults import Fault, no_fault
 from node_agent.saver import index as indexes
 from node_agent.saver.copying import Copied, CopyJob, copy_tree, whole
 from node_agent.saver.index import UNSURE, Index, IndexHead, SavedLayer
@@ -64,8 +66,11 @@ class Observer(Protocol):
 class SaveWork:
     """One order."""
 
-    def __init__(self, order: UpperSave, registry: Registry, observer: Observer) -> None:
+    def __init__(
+        self, order: UpperSave, registry: Registry, observer: Observer, fault: Fault = no_fault
+    ) -> None:
         self._order = order
+        self._fault = fault
         self._registry = registry
         self._observer = observer
         self._index = Path(order.index)
@@ -76,6 +81,7 @@ class SaveWork:
         begun_ns = time.time_ns()
         _, base = await self._registry.image(order.base.repository, order.base.digest)
         since, copied = await self._write(await self._usable(indexes.load(self._index)))
+        self._fault("worker: layers")
         state = combine(order, base, since, copied)
         state = state if _FINE_TIMES else settled(state, begun_ns)
         await self._gather(state.head.below)
@@ -85,7 +91,8 @@ class SaveWork:
         state = msgspec.structs.replace(
             state, head=msgspec.structs.replace(state.head, image=made.digest)
         )
-        await asyncio.to_thread(indexes.store, self._index, state)
+        await asyncio.to_thread(self._remember, state)
+        self._fault("worker: index")
         await self._observer.step(SaveStep.PUSHED)
         return self._answer(made, copied)
 
@@ -103,8 +110,8 @@ class SaveWork:
         return found if all(here) else None
 
     async def _has(self, layer: SavedLayer) -> bool:
-        digest = layer.descriptor.digest
-        return await self._registry.blob_size(self._order.repository, digest) is not None
+        here = await self._registry.blob_size(self._order.repository, layer.descriptor.digest)
+        return here == layer.descriptor.size
 
     async def _write(self, since: Index | None) -> tuple[Index | None, Copied]:
         """Layers of what changed; a full one where that would not do or would waste space."""
@@ -164,9 +171,37 @@ class SaveWork:
     async def _push(self, made: MadeImage) -> None:
         order = self._order
         await self._registry.put_blob(order.repository, made.config, CONFIG)
+        self._fault("worker: blobs")
         await self._observer.step(SaveStep.WRITTEN)
+        await self._forget_first_try(made)
+        self._fault("worker: first try")
         for tag in order.tags or ("",):
             await self._registry.put_manifest(order.repository, made.manifest, MANIFEST, tag)
+            self._fault("worker: manifest")
+
+    async def _forget_first_try(self, made: MadeImage) -> None:
+        """Remove what an earlier try of this very save pushed before it was killed.
+
+        Nothing would ever refer to that image again. It may be another save's too: then it stays.
+        """
+        repository = self._order.repository
+        for tag in self._order.tags[:1]:
+            first = await self._registry.manifest_digest(repository, tag)
+            if first is None or first == made.digest:
+                continue
+            others = [
+                name
+                for name in await self._registry.tags(repository)
+                if name not in self._order.tags
+            ]
+            named = [await self._registry.manifest_digest(repository, name) for name in others]
+            if first not in named:
+                await self._registry.delete_manifest(repository, first)
+
+    def _remember(self, state: Index) -> None:
+        """Without room for the new index the last one stays true: the next save takes more."""
+        with contextlib.suppress(OSError):
+            indexes.store(self._index, state)
 
     def _answer(self, made: MadeImage, copied: Copied) -> SavedImage:
         document = made.document

@@ -55,10 +55,15 @@ class Saver:
     """Saves uppers into one registry. `async with` ends its workers."""
 
     def __init__(
-        self, registry: Registry, *, at_once: int = _AT_ONCE, nice: int = WORKER_NICE
+        self,
+        registry: Registry,
+        *,
+        at_once: int = _AT_ONCE,
+        nice: int = WORKER_NICE,
+        die_at: str = "",
     ) -> None:
         self._registry = registry
-        self._nice = nice
+        self._given = (str(nice), die_at)
         self._slots = asyncio.Semaphore(at_once)
         self._idle: list[asyncio.subprocess.Process] = []
 
@@ -77,7 +82,7 @@ class Saver:
     async def warm(self) -> None:
         """Have one worker waiting: starting it takes longer than a small save."""
         if not self._idle:
-            self._idle.append(await _start(self._nice))
+            self._idle.append(await _start(self._given))
 
     async def close(self) -> None:
         """End idle workers. Saves in progress end theirs when they are cancelled."""
@@ -94,7 +99,7 @@ class Saver:
         """Save an upper. `on_step` is awaited for WRITTEN before the manifest is put, and for
         PUSHED after. Raises DevboxError; cancelled, it stops the work at once."""
         async with self._slots:
-            process = self._idle.pop() if self._idle else await _start(self._nice)
+            process = self._idle.pop() if self._idle else await _start(self._given)
             try:
                 saved = await self._talk(process, order, progress, on_step)
             except BaseException:
@@ -178,12 +183,12 @@ class Saver:
         return {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
 
 
-async def _start(nice: int) -> asyncio.subprocess.Process:
+async def _start(given: tuple[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "node_agent.saver.worker",
-        str(nice),
+        *given,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LINE_BYTES,

@@ -17,6 +17,7 @@ from devbox.edge.registry import Registry
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Internal, NoSpace
 from devbox.model.saves import SaveStep
+from node_agent.faults import Fault, die_at
 from node_agent.saver.orders import (
     Begin,
     Done,
@@ -68,7 +69,7 @@ class _Observer:
         await self._going.get()
 
 
-async def serve(talk: Talk) -> None:
+async def serve(talk: Talk, fault: Fault) -> None:
     """Carry out orders until the input ends."""
     going: asyncio.Queue[None] = asyncio.Queue()
     tasks = Tasks("saver")
@@ -76,14 +77,14 @@ async def serve(talk: Talk) -> None:
         if isinstance(line, Go):
             going.put_nowait(None)
         else:
-            tasks.start(_carry_out(line, talk, _Observer(talk, going)), "save")
+            tasks.start(_carry_out(line, talk, _Observer(talk, going), fault), "save")
 
 
-async def _carry_out(line: Begin, talk: Talk, observer: _Observer) -> None:
+async def _carry_out(line: Begin, talk: Talk, observer: _Observer, fault: Fault) -> None:
     gc.disable()
     try:
         async with Registry(line.registry_url) as registry:
-            saved = await SaveWork(line.order, registry, observer).run()
+            saved = await SaveWork(line.order, registry, observer, fault).run()
         talk.say(Done(saved=saved))
     except Exception as error:  # the edge of the process: every failure is told
         failure = as_devbox(error)
@@ -113,16 +114,16 @@ def lower_priority(nice: int) -> None:
         ctypes.CDLL(None, use_errno=True).syscall(number, 1, 0, _LOWEST_BEST_EFFORT)
 
 
-async def main() -> None:
+async def main(fault: Fault) -> None:
     """Read orders from standard input."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_LINE_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await serve(Talk(reader))
+    await serve(Talk(reader), fault)
     # Whoever wanted the save is gone, and threads may wait for a disk: nothing here counts now.
     os._exit(0)
 
 
 if __name__ == "__main__":
     lower_priority(int(sys.argv[1]))
-    asyncio.run(main())
+    asyncio.run(main(die_at(sys.argv[2])))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from devbox.edge.durable import replace_file, sync_file_system
+from devbox.edge.layout import Layout
 from devbox.edge.registry import Registry
 from devbox.edge.registry.images import runtime_layers
-from devbox.model.errors import NotFound
+from devbox.model.errors import Internal, NotFound
 from devbox.model.nodes import DiffOrder
 from devbox.model.projects import Image
 from devbox.model.saves import SaveDiff, SaveStep
@@ -32,11 +34,12 @@ class RegistryWriter(SaveWriter):
     """Writes uppers into the cluster's registry."""
 
     def __init__(
-        self, registry: Registry, saver: Saver, directory: Path, freeze_limit_ms: int
+        self, registry: Registry, saver: Saver, layout: Layout, freeze_limit_ms: int
     ) -> None:
         self._registry = registry
+        self._storage = layout.registry
         self._saver = saver
-        self._indexes = directory
+        self._indexes = layout.indexes
         self._freeze_limit_ms = freeze_limit_ms
 
     async def save(
@@ -73,9 +76,7 @@ class RegistryWriter(SaveWriter):
         found = read_wishes(Path(upper.path))
         if found is None:
             return _kept(kept)
-        fresh = kept.with_suffix(".wishes-new")
-        fresh.write_bytes(msgspec.json.encode(found))
-        fresh.replace(kept)
+        replace_file(kept, msgspec.json.encode(found), aside=kept.with_suffix(".wishes-new"))
         return found
 
     async def _check_release(self, base: Image, wishes: Wishes) -> None:
@@ -122,6 +123,22 @@ class RegistryWriter(SaveWriter):
         stored = await self._registry.get_manifest(image.repository, image.digest)
         for tag in tags:
             await self._registry.put_manifest(image.repository, stored.raw, stored.media_type, tag)
+
+    async def confirm(self, image: Image) -> None:
+        """The registry has all of an image, by digest and size, and it is on its disk.
+
+        Raises NotFound or Internal when something is missing or damaged.
+        """
+        if self._storage.is_dir():
+            # The registry syncs its files, not their names.
+            await asyncio.to_thread(sync_file_system, self._storage)
+        _, document = await self._registry.image(image.repository, image.digest)
+        for layer in document.manifest.layers:
+            size = await self._registry.blob_size(image.repository, layer.digest)
+            if size is None:
+                raise NotFound(f"the registry has lost the layer {layer.digest}")
+            if size != layer.size:
+                raise Internal(f"the registry's layer {layer.digest} is damaged")
 
     async def copy(self, image: Image, repository: str, tag: str) -> Image:
         """Have the image in another repository too."""

@@ -4,26 +4,22 @@ import argparse
 import asyncio
 import contextlib
 import os
-import signal
 
 from devbox.edge.layout import Layout
 from devbox.edge.service import Part, on_end
+from node_agent.faults import die_at
 from node_agent.shim.server import run
 
 _NICENESS = -10
 
 
-async def _serve(layout: Layout, die_at: str) -> None:
+async def _serve(layout: Layout, at: str) -> None:
     with contextlib.suppress(OSError):  # calls must be answered while savers use every core
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     stop = asyncio.Event()
     on_end(stop.set)
 
-    def fault(step: str) -> None:
-        if step == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    await run(layout, stop, fault=fault)
+    await run(layout, stop, fault=die_at(at))
 
 
 if __name__ == "__main__":

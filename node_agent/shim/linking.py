@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from devbox.edge.layout import Layout
 from devbox.model.errors import Conflict, Unavailable
 from devbox.model.nodes import UPPER_NONCE_XATTR, BoxRecord, StartRecord
+from node_agent.faults import Fault
 from node_agent.journal import Box, Journal
 from node_agent.shim.memory import mount_memory, unmount
 from node_agent.upper import Overlay, Uppers, overlay
@@ -24,9 +25,6 @@ from node_agent.upper import Overlay, Uppers, overlay
 _NONCE_BYTES = 16
 _BOX_MODE = 0o777
 START_RECORD = "start.json"
-
-Fault = Callable[[str], None]
-"""Called with the name of each step; a test may end the process there."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

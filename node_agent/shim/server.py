@@ -15,10 +15,11 @@ from devbox.edge.containerd.client import Containerd
 from devbox.edge.cri.client import Cri
 from devbox.edge.layout import Layout
 from devbox.edge.tasks import Tasks
+from node_agent.faults import Fault, no_fault
 from node_agent.journal import Journal
 from node_agent.shim.ending import Ending
 from node_agent.shim.intercept import Boxes, Parts
-from node_agent.shim.linking import Fault, Linking
+from node_agent.shim.linking import Linking
 from node_agent.shim.relay import Relay
 from node_agent.shim.sweeping import sweep
 from node_agent.upper import Uppers
@@ -34,7 +35,7 @@ _OPTIONS = (
 
 
 @asynccontextmanager
-async def serving(layout: Layout, *, fault: Fault = lambda _: None) -> AsyncIterator[Tasks]:
+async def serving(layout: Layout, *, fault: Fault = no_fault) -> AsyncIterator[Tasks]:
     """Serve until the block ends. `failed` of what it yields is set when serving makes no sense."""
     for path in (layout.uppers, layout.boxes):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ def _listen(server: grpc.aio.Server, path: Path) -> None:
         os.umask(before)
 
 
-async def run(layout: Layout, stop: asyncio.Event, *, fault: Fault = lambda _: None) -> None:
+async def run(layout: Layout, stop: asyncio.Event, *, fault: Fault = no_fault) -> None:
     """Serve until `stop` is set."""
     async with serving(layout, fault=fault):
         await stop.wait()

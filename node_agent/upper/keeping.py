@@ -16,9 +16,12 @@ from pathlib import Path
 
 import msgspec
 
+from devbox.edge.durable import sync_directory, write_file
 from devbox.edge.layout import Layout
 from devbox.model.errors import Conflict, Unavailable
 from devbox.model.projects import Image
+from devbox.model.saves import UpperState
+from node_agent.faults import Fault, no_fault
 from node_agent.journal import Journal, Upper
 from node_agent.upper import overlay
 
@@ -37,9 +40,10 @@ class _Meta(msgspec.Struct, frozen=True, kw_only=True):
 class Uppers:
     """The uppers of one node."""
 
-    def __init__(self, layout: Layout, journal: Journal) -> None:
+    def __init__(self, layout: Layout, journal: Journal, fault: Fault = no_fault) -> None:
         self._root = layout.uppers
         self._journal = journal
+        self._fault = fault
 
     def path(self, project_uid: str) -> Path:
         """Of the directory that overlayfs takes as upperdir."""
@@ -68,6 +72,8 @@ class Uppers:
         `lower` is the root of the image's topmost layer. Raises Conflict when the upper stands on
         another image or is damaged.
         """
+        if project_uid in self._journal.going():
+            self._put_aside(project_uid)
         row = self._journal.upper(project_uid) or self._take_up(project_uid)
         if row is None:
             return self._make(project_uid, image, chain_id, lower)
@@ -104,7 +110,7 @@ class Uppers:
             image=meta.image,
             chain_id=meta.chain_id,
             generation=0,
-            dirty=True,
+            state=UpperState.DIRTY,
         )
         self._journal.put_upper(row)
         return row
@@ -115,41 +121,47 @@ class Uppers:
         try:
             (undone / "fs").mkdir()
             copy_attributes(lower, undone / "fs")
-            _write_durably(undone / "upper.json", msgspec.json.encode(meta))
+            write_file(undone / "upper.json", msgspec.json.encode(meta))
+            sync_directory(undone)
             undone.rename(self._root / project_uid)
-            _sync_directory(self._root)
+            sync_directory(self._root)
         except OSError:
             shutil.rmtree(undone, ignore_errors=True)
             raise
         return self._record(meta)
 
-    def put_away(self, project_uid: str, *, only_clean: bool = False) -> Path | None:
-        """Forget the upper and give its name back at once. Returns what is to be deleted.
+    def put_away(self, project_uid: str, state: UpperState) -> Path | None:
+        """Give the upper up, and its name back at once. Returns what is to be deleted.
 
-        Raises Unavailable while a container uses it, or could start with it, and with `only_clean`
-        when it holds what no save holds.
+        Raises Unavailable while a container uses it, or could start with it, and for COLLECTED when
+        it holds what no recorded save holds.
         """
         with self.hold(project_uid):
-            row = self._journal.upper(project_uid)
-            if only_clean and (row is None or row.dirty):
-                raise Unavailable("the project's files have changed since the newest save")
-            upper = self.path(project_uid)
-            overlay.check_free(upper)
-            if any(box.may_write for box in self._journal.boxes_of_project(project_uid)):
-                raise Unavailable("a box of the project may still write to its files")
-            self._journal.forget_upper(project_uid)
-            if not upper.parent.exists():
-                return None
+            overlay.check_free(self.path(project_uid))
+            if project_uid not in self._journal.going():
+                self._journal.give_up(project_uid, state)
+            self._fault("given up")
+            return self._put_aside(project_uid)
+
+    def _put_aside(self, project_uid: str) -> Path | None:
+        """What follows once the journal has it that the upper goes; also after a crash."""
+        trash = None
+        if (self._root / project_uid).exists():
             trash = Path(tempfile.mkdtemp(prefix=TRASH, dir=self._root))
-            upper.parent.rename(trash / project_uid)
-            _sync_directory(self._root)
-            return trash
+            (self._root / project_uid).rename(trash / project_uid)
+            sync_directory(self._root)
+            self._fault("put aside")
+        self._journal.forget_upper(project_uid)
+        return trash
 
     def leftovers(self, now: float) -> list[Path]:
         """What an earlier process did not get to delete. `now` in Unix seconds.
 
         A young undone upper may still be in the making in another process.
         """
+        for project_uid in self._journal.going():
+            with contextlib.suppress(Unavailable), self.hold(project_uid):
+                self._put_aside(project_uid)
         trash = sorted(self._root.glob(f"{TRASH}*"))
         undone = sorted(self._root.glob(f"{UNDONE}*"))
         return trash + [path for path in undone if path.stat().st_mtime < now - _UNDONE_S]
@@ -167,18 +179,3 @@ def copy_attributes(source: Path, target: Path) -> None:
         if not name.startswith(_SKIPPED_XATTRS):
             os.setxattr(target, name, os.getxattr(source, name))
     os.utime(target, ns=(known.st_atime_ns, known.st_mtime_ns))
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from devbox.edge.tasks import Tasks
+from devbox.model.saves import UpperState
 from node_agent.upper.keeping import Uppers
 
 _log = structlog.get_logger()
@@ -31,13 +32,13 @@ class Removing:
 
         Raises Unavailable while a container uses it, or could start with it.
         """
-        trash = await asyncio.to_thread(self._uppers.put_away, project_uid)
+        trash = await asyncio.to_thread(self._uppers.put_away, project_uid, UpperState.DROPPED)
         if trash is not None:
             self._delete(trash)
 
     async def collect(self, project_uid: str) -> None:
         """The same, and Unavailable too when a box ran on it since its newest save was begun."""
-        trash = await asyncio.to_thread(self._uppers.put_away, project_uid, only_clean=True)
+        trash = await asyncio.to_thread(self._uppers.put_away, project_uid, UpperState.COLLECTED)
         if trash is not None:
             self._delete(trash)
 

@@ -4,7 +4,7 @@ import pytest
 
 from devbox.model.errors import BadInput
 from devbox.model.names import check_digest, check_label, check_version
-from devbox.model.saves import SAVE_MOVES, SaveStep
+from devbox.model.saves import SAVE_MOVES, UPPER_MOVES, SaveStep, UpperState
 from devbox.model.tokens import check_token, matches, token_hash
 
 TOKEN = "00ff" * 8
@@ -53,4 +53,13 @@ def test_every_step_of_a_save_has_its_moves_and_the_ends_have_none() -> None:
     assert {step for step, moves in SAVE_MOVES.items() if not moves} == {
         SaveStep.RECORDED,
         SaveStep.DROPPED,
+    }
+
+
+def test_every_state_of_an_upper_has_its_moves_and_a_dirty_one_is_never_collected() -> None:
+    assert set(UPPER_MOVES) == set(UpperState)
+    assert UpperState.COLLECTED not in UPPER_MOVES[UpperState.DIRTY]
+    assert {state for state, moves in UPPER_MOVES.items() if not moves} == {
+        UpperState.COLLECTED,
+        UpperState.DROPPED,
     }

@@ -27,7 +27,7 @@ from devbox.model.nodes import (
 from devbox.model.orchestrator import Nothing
 from devbox.model.projects import Image, WhenBusy
 from devbox.model.runtimes import Runtime, RuntimeState
-from devbox.model.saves import Save, SaveDiff, SaveReason, SaveStep
+from devbox.model.saves import Save, SaveDiff, SaveReason, SaveStep, UpperState
 from node_agent.agent.observing import observe
 from node_agent.agent.orders import Ordered, Parts
 from node_agent.agent.parts import CannotRelease, Progress, SavedImage, SaveWork
@@ -40,7 +40,12 @@ IMAGE = Image(repository="runtimes/python", digest="sha256:" + "a" * 64, archite
 MADE = msgspec.structs.replace(IMAGE, repository="projects/p1", digest="sha256:" + "c" * 64)
 OLD = msgspec.structs.replace(MADE, digest="sha256:" + "0d" * 32)
 UPPER = Upper(
-    project_uid="p1", path="/u/p1/fs", image=IMAGE, chain_id="x", generation=1, dirty=False
+    project_uid="p1",
+    path="/u/p1/fs",
+    image=IMAGE,
+    chain_id="x",
+    generation=1,
+    state=UpperState.CLEAN,
 )
 
 
@@ -96,6 +101,7 @@ class Rooms:
         self.broken = 0
         self.unchanged = False
         self.partial = False
+        self.lost: set[str] = set()
         self.may_release = True
         self.entered = asyncio.Event()
         self.may_go_on = asyncio.Event()
@@ -127,6 +133,10 @@ class Rooms:
 
     async def tag(self, image: Image, tags: tuple[str, ...]) -> None:
         self.asked.append(f"tag {image.digest[7:9]} {tags}")
+
+    async def confirm(self, image: Image) -> None:
+        if image.digest in self.lost:
+            raise NotFound("the registry has lost a layer")
 
     async def copy(self, image: Image, repository: str, tag: str) -> Image:
         self.asked.append(f"copy {repository} {tag}")
@@ -323,7 +333,7 @@ async def test_a_restore_saves_first_then_gives_the_upper_up(node: Node) -> None
 
 async def test_a_restore_waits_while_the_present_files_cannot_be_saved(node: Node) -> None:
     node.rooms.broken = 1
-    node.journal.put_upper(msgspec.structs.replace(UPPER, dirty=True))
+    node.journal.put_upper(msgspec.structs.replace(UPPER, state=UpperState.DIRTY))
     node.controller.order(restores=(restore_order("r1"),))
     await node.saved(2, SaveStep.FAILED)
     assert node.rooms.asked == ["save 2 None"]
@@ -471,6 +481,25 @@ async def test_only_what_is_recorded_and_unused_is_given_back(node: Node) -> Non
     assert not any(asked.startswith("remove") for asked in node.rooms.asked)
     node.controller.reports.clear()
     node.controller.order(collectable=("p1",))
+    await node.controller.until(lambda report: report.uppers == ())
+    assert node.rooms.asked[-1] == "remove p1"
+
+
+async def test_an_upper_stays_and_is_saved_again_when_the_registry_lost_its_save(
+    node: Node,
+) -> None:
+    node.journal.put_upper(UPPER)
+    node.journal.take_order(save_order("o1"), 1.0)
+    node.saving.kick()
+    await node.saved(1, SaveStep.RECORDED)
+    node.rooms.lost = {MADE.digest}
+    node.controller.order(collectable=("p1",))
+    again = await node.saved(2, SaveStep.RECORDED)
+    assert again.reason is SaveReason.REMOVED
+    assert node.journal.upper("p1") is not None
+    assert "remove p1" not in node.rooms.asked
+    node.controller.reports.clear()
+    node.rooms.lost = set()
     await node.controller.until(lambda report: report.uppers == ())
     assert node.rooms.asked[-1] == "remove p1"
 

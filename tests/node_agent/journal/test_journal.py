@@ -8,7 +8,7 @@ import pytest
 from devbox.model.errors import Conflict, Internal
 from devbox.model.nodes import SaveOrder
 from devbox.model.projects import Image, WhenBusy
-from devbox.model.saves import SaveReason, SaveStep
+from devbox.model.saves import SaveReason, SaveStep, UpperState
 from node_agent.journal import Box, Journal, Upper
 
 IMAGE = Image(repository="runtimes/python", digest="sha256:" + "a" * 64, architecture="amd64")
@@ -18,7 +18,7 @@ UPPER = Upper(
     image=IMAGE,
     chain_id="sha256:" + "b" * 64,
     generation=1,
-    dirty=False,
+    state=UpperState.CLEAN,
 )
 BOX = Box("c1", "s1", "pod1", "p1", 2)
 

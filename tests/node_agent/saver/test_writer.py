@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from devbox.edge.layout import Layout
 from devbox.edge.registry import Registry
 from devbox.model.projects import Image, WhenBusy
-from devbox.model.saves import SaveStep
+from devbox.model.saves import SaveStep, UpperState
 from node_agent.agent.parts import CannotRelease, SavedImage, SaveWork
 from node_agent.journal import Upper
 from node_agent.saver import Saver
@@ -35,7 +36,7 @@ class Project:
             image=self.base,
             chain_id="x",
             generation=1,
-            dirty=True,
+            state=UpperState.DIRTY,
         )
         work = SaveWork(
             upper=upper, seq=self._seq, tags=tags, cgroup=None, when_busy=WhenBusy.RETRY
@@ -54,10 +55,11 @@ async def project(registry: Registry, tmp_path: Path) -> AsyncIterator[Project]:
     base = await push_base(registry, f"projects/{UID}", tree)
     stored = await registry.get_manifest(base.repository, base.digest)
     await registry.put_manifest(base.repository, stored.raw, stored.media_type, "base")
-    (tmp_path / "indexes").mkdir()
+    layout = Layout(data=tmp_path / "data", run=tmp_path / "run")
+    layout.indexes.mkdir(parents=True)
     (tmp_path / "fs" / "project").mkdir(parents=True)
     async with Saver(registry) as saver:
-        writer = RegistryWriter(registry, saver, tmp_path / "indexes", 500)
+        writer = RegistryWriter(registry, saver, layout, 500)
         yield Project(writer, tmp_path / "fs", base)
 
 

@@ -10,6 +10,7 @@ import pytest
 from devbox.edge.layout import Layout
 from devbox.model.errors import Conflict, Unavailable
 from devbox.model.projects import Image
+from devbox.model.saves import UpperState
 from node_agent.journal import Box, Journal
 from node_agent.upper import Uppers
 from node_agent.upper.keeping import TRASH, UNDONE
@@ -130,6 +131,37 @@ async def test_only_a_clean_upper_is_collected(place: Place) -> None:
     with pytest.raises(Unavailable):
         await removing.collect("p")
     await removing.close()
+
+
+class Died(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("step", ["given up", "put aside"])
+@pytest.mark.parametrize("first", ["a box", "the node agent"])
+async def test_a_kill_while_an_upper_goes_leaves_nothing_of_it(
+    place: Place, step: str, first: str
+) -> None:
+    def fault(name: str) -> None:
+        if name == step:
+            raise Died
+
+    place.uppers.open("p", IMAGE, "sha256:chain", place.lower)
+    place.journal.begin("p")
+    with pytest.raises(Died):
+        Uppers(place.layout, place.journal, fault).put_away("p", UpperState.COLLECTED)
+    assert place.journal.uppers() == []
+    if first == "a box":
+        # From the newest save, so on another chain; the old upper must not be in its way.
+        place.uppers.open("p", IMAGE, "sha256:other", place.lower)
+    removing = Removing(place.uppers)
+    await removing.start()
+    await removing.idle()
+    await removing.close()
+    kept = ["p"] if first == "a box" else []
+    assert [path.name for path in place.layout.uppers.glob("[!.]*")] == kept
+    assert list(place.layout.uppers.glob(f"{TRASH}*")) == []
+    assert [upper.project_uid for upper in place.journal.uppers()] == kept
 
 
 async def test_what_was_left_is_deleted_after_a_start(place: Place) -> None:
