@@ -2,8 +2,9 @@
 
 python -m bench.save [--output json] [--files 40000] [--megabytes 300] [--rounds 2]
 
-The tree is the upper of a box for us, and the changed files of a working container for buildah;
-all push to the same registry. `tar | zstd | sha256sum` pushes nothing: it is the bare work.
+The tree is the upper of a box for us, and the changed files of a container for the peers; all push
+to the same registry. `tar | zstd | sha256sum` pushes nothing: it is the bare work; `curl` does
+nothing but push: it is the registry's part of the time.
 """
 
 import argparse
@@ -13,20 +14,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from bench.save_peers import Times, buildah, docker, pipeline, podman, timed, upload
 from devbox.edge.registry import Registry
 from node_agent.saver import Saver
 from tests.node_agent.saver.saves import order
 from tests.support.registry import RegistryServer, running_registry
 from tests.support.saved_images import push_base
 
-_PIPELINE = "tar -C {tree} --format=posix --xattrs --acls -cf - . | zstd -q -1 -T0 | sha256sum"
-Times = dict[str, float]
+_PEERS = (buildah, podman, docker)
 
 
 def make_tree(tree: Path, files: int, megabytes: int) -> None:
@@ -40,22 +40,6 @@ def make_tree(tree: Path, files: int, megabytes: int) -> None:
     for number in range(megabytes // 10):
         (tree / f"large-{number}").write_bytes(os.urandom(10 << 20))
     os.sync()
-
-
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    """Seconds."""
-    began = time.perf_counter()
-    await work()
-    return time.perf_counter() - began
-
-
-async def run(*command: str) -> str:
-    """Run a command; its output."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(" ".join(command))
-    return output.decode().strip()
 
 
 async def ours(server: RegistryServer, tree: Path, directory: Path, rounds: int) -> Times:
@@ -76,41 +60,23 @@ async def ours(server: RegistryServer, tree: Path, directory: Path, rounds: int)
     return best
 
 
-async def pipeline(tree: Path, rounds: int) -> Times:
-    """The bare work."""
-    best: Times = {}
-    for _ in range(rounds):
-        command = ("sh", "-c", _PIPELINE.format(tree=tree))
-        _least(best, "tar | zstd | sha256sum", await timed(partial(run, *command)))
-    return best
-
-
-async def buildah(server: RegistryServer, tree: Path, directory: Path) -> Times:
-    """Commit and push of a working container that holds the tree."""
-    storage = ("--root", str(directory / "buildah"), "--runroot", str(directory / "buildah-run"))
-    container = await run("buildah", *storage, "from", "scratch")
-    await run("buildah", *storage, "copy", "-q", container, str(tree), "/")
-
-    async def push() -> None:
-        image = f"{server.host}/bench/buildah:1"
-        await run("buildah", *storage, "commit", "-q", container, image)
-        await run("buildah", *storage, "push", "-q", "--tls-verify=false", image)
-
-    found = {"buildah commit + push": await timed(push)}
-    await run("buildah", *storage, "rm", container)
-    return found
-
-
 @contextmanager
 def place() -> Iterator[Path]:
-    """A directory that is removed, with what buildah mounted in it."""
-    directory = Path(tempfile.mkdtemp(prefix="devbox-bench-"))
+    """A directory that is removed, with what the peers mounted in it."""
+    directory = Path(tempfile.mkdtemp(prefix="devbox-bench-", dir="/var/tmp"))
     try:
         yield directory
     finally:
-        for mount in (directory / "buildah" / "overlay", directory / "buildah-run"):
-            subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
+        for mount in _mounts(directory):
+            subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _mounts(directory: Path) -> list[str]:
+    """What is mounted below, the deepest first."""
+    lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    points = [line.split(" ")[1] for line in lines]
+    return sorted((point for point in points if point.startswith(f"{directory}/")), reverse=True)
 
 
 async def measure(files: int, megabytes: int, rounds: int) -> Times:
@@ -119,10 +85,16 @@ async def measure(files: int, megabytes: int, rounds: int) -> Times:
         tree = directory / "tree"
         tree.mkdir()
         make_tree(tree, files, megabytes)
-        found = await pipeline(tree, rounds)
+        found: Times = {}
+        for _ in range(rounds):
+            for name, seconds in (await pipeline(tree)).items():
+                _least(found, name, seconds)
         found |= await ours(server, tree, directory, rounds)
-        if shutil.which("buildah"):
-            found |= await buildah(server, tree, directory)
+        found |= await upload(server, tree, directory)
+        for peer in _PEERS:
+            room = directory / peer.__name__
+            room.mkdir()
+            found |= await peer(server, tree, room)
     return found
 
 
@@ -143,7 +115,7 @@ def main() -> None:
         print(json.dumps({name: round(seconds, 3) for name, seconds in found.items()}))
         return
     for name, seconds in found.items():
-        print(f"{name:26} {seconds:8.2f} s {seconds / found['devbox']:8.2f} x")
+        print(f"{name:32} {seconds:8.2f} s {seconds / found['devbox']:8.2f} x")
 
 
 if __name__ == "__main__":
