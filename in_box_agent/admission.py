@@ -23,6 +23,7 @@ ALLOWED: dict[str, frozenset[Scope]] = {
     "files": frozenset({Scope.FULL, Scope.SSH, Scope.READ_ONLY}),
     "lsp": frozenset({Scope.FULL, Scope.LSP}),
     "tcp": frozenset({Scope.FULL, Scope.SSH, Scope.PORTS}),
+    "reverse": frozenset({Scope.FULL, Scope.SSH}),
     "events": frozenset(Scope) - {Scope.REVOKE},
 }
 """Service -> any of these scopes opens it."""

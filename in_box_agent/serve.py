@@ -19,6 +19,7 @@ from devbox.model.nodes import StartRecord
 from in_box_agent.admission import Admission, may_open
 from in_box_agent.isolation import isolate
 from in_box_agent.services.events import serve_events
+from in_box_agent.services.reverse import Reverse
 from in_box_agent.services.tcp import serve_tcp
 from in_box_agent.surroundings import BUNDLE, Surroundings, look_around
 from in_box_agent.upper import NOT_KEPT, is_kept
@@ -45,11 +46,13 @@ class Desk:
         self._around = around
         self._admission = Admission(record.project_uid, record.grant_keys)
         self._kept = is_kept(record.upper_nonce)
+        self._reverse = Reverse()
         self._services: dict[str, Service] = {
             "ssh": self._ssh,
             "pty": self._pty,
             "tcp": serve_tcp,
-            "events": lambda stream: serve_events(stream, frozenset({port})),
+            "reverse": self._reverse.serve,
+            "events": lambda stream: serve_events(stream, lambda: self._reverse.ports | {port}),
         }
         self._ssh_box: SshBox | None = None
         self.sessions = SessionServer(self.serve, may_open=may_open)

@@ -26,6 +26,7 @@ class Output(enum.StrEnum):
     JSON = "json"
 
 
+Rows = Iterable[Sequence[str]]
 Report = Callable[..., None]
 """`report(text, fraction=None)`: how far a long step is; a fraction is 0 to 1."""
 
@@ -83,6 +84,20 @@ class Screen:
             import msgspec
 
             print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), flush=True)
+
+    def event(self, value: Any) -> None:
+        """One of many results for scripts, in a line of its own; nothing for people."""
+        if self.as_json:
+            print(json.dumps(value), flush=True)
+
+    @contextmanager
+    def live(self, columns: Sequence[str]) -> Iterator[Callable[[Rows], None] | None]:
+        """On a terminal, a table that changes in place; None where nobody looks."""
+        if self.as_json or not sys.stdout.isatty():
+            yield None
+            return
+        with _rich_live(columns) as redraw:
+            yield redraw
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Rows for people. A column whose name begins with '>' stands to the right.
@@ -226,6 +241,25 @@ def _style(cell: str) -> str:
     """A state's colour, also of one with how far it is behind it."""
     state = cell.rpartition(" ")[0] if cell.endswith("%") else cell
     return _STYLES.get(state, "")
+
+
+@contextmanager
+def _rich_live(columns: Sequence[str]) -> Iterator[Callable[[Rows], None]]:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    def drawn(rows: Rows) -> Table:
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for name in columns:
+            table.add_column(name.upper(), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(harmless(cell)) for cell in row))
+        return table
+
+    with Live(drawn([]), console=Console(), auto_refresh=False) as view:
+        yield lambda rows: view.update(drawn(rows), refresh=True)
 
 
 @contextmanager

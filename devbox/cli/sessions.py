@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 from devbox.cli.config import Context
 from devbox.cli.reach import Target, open_api
 from devbox.model.address import parse_url
-from devbox.model.errors import BadInput
+from devbox.model.errors import BadInput, Internal
 from devbox.model.orchestrator import ProjectKey
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
-    from devbox.edge.links import ClientSession, SessionEvent
+    from devbox.edge.links import ClientSession, SessionEvent, Stream
     from devbox.model.projects import Project
 
     CallLater = Callable[..., asyncio.TimerHandle]
 
+_LINE_BYTES = 1 << 20
 _SILENT_S = 2.0
 """A break shorter than this is nobody's business."""
 
@@ -76,6 +77,17 @@ async def open_session(dial: Dial) -> "AsyncIterator[ClientSession]":
             yield session
     finally:
         notice.end()
+
+
+async def lines(stream: "Stream") -> "AsyncIterator[bytes]":
+    """What an agent says line by line, to its end. Raises what the stream ended with."""
+    rest = b""
+    while data := await stream.read():
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield line
+        if len(rest) > _LINE_BYTES:
+            raise Internal("the box said a line without an end", "Restart the project.")
 
 
 def _trusted(dial: Dial) -> "ssl.SSLContext | None":

@@ -6,12 +6,13 @@ The first line comes at once, another one whenever the set changes, within a sec
 """
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
 from devbox.edge.links import Stream
 
-_EVERY_S = 0.8
+_EVERY_S = 0.5
 _LISTEN = "0A"
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _LOOPBACK = ("0100007F", "00000000000000000000000001000000")
@@ -44,11 +45,11 @@ def parse_ports(tables: str, hidden: frozenset[int]) -> tuple[Port, ...]:
     return tuple(sorted(Port(p, only) for p, only in open_to.items() if p not in hidden))
 
 
-async def serve_events(stream: Stream, hidden: frozenset[int]) -> None:
-    """Tell until the client ends the stream."""
+async def serve_events(stream: Stream, hidden: Callable[[], frozenset[int]]) -> None:
+    """Tell until the client ends the stream. `hidden` are ports of no program of the box."""
     last: tuple[Port, ...] | None = None
     while True:
-        ports = parse_ports(_tables(), hidden)
+        ports = parse_ports(_tables(), hidden())
         if ports != last:
             last = ports
             await stream.write(msgspec.json.encode(Ports(ports)) + b"\n")

@@ -55,7 +55,13 @@ def post(box: Door, grant: str, body: bytes) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     ("service", "scopes"),
-    [("ssh", "ports"), ("ssh", "read-only lsp"), ("tcp", "lsp"), ("nonsense", "full")],
+    [
+        ("ssh", "ports"),
+        ("ssh", "read-only lsp"),
+        ("tcp", "lsp"),
+        ("reverse", "ports lsp read-only"),
+        ("nonsense", "full"),
+    ],
 )
 def test_a_scope_opens_only_its_services(box: Door, service: str, scopes: str) -> None:
     assert ask(box, service, scopes=scopes).startswith(b"forbidden: ")

@@ -13,7 +13,7 @@ from tests.support.ssh import Door
 Place = str | int
 """The path of a unix socket, or a port of the loopback address."""
 
-_ECHO = """
+SERVER = """
 import socket, sys, threading
 where = sys.argv[1]
 unix = where.startswith('/')
@@ -60,7 +60,7 @@ def echo_in(door: Door, where: Place) -> Iterator[None]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdin is not None
         assert server.stdout is not None
-        server.stdin.write(_ECHO.encode())
+        server.stdin.write(SERVER.encode())
         server.stdin.close()
         try:
             assert server.stdout.readline() == b"ready\n"

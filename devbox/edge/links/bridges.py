@@ -5,6 +5,7 @@ Both directions have ends of their own, and each waits for its slower side.
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import cast
 
 from devbox.edge.links.streams import READ_BYTES, Stream
 from devbox.edge.pacing import connect_near, is_near, unpace_listeners
+from devbox.edge.sockets import bind_private
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Unavailable
 
@@ -215,6 +217,7 @@ class BridgeServer:
         self._failed = failed
         self._tasks = Tasks("bridges")
         self._server: asyncio.Server | None = None
+        self._path = ""
 
     async def start_tcp(self, host: str, port: int) -> int:
         """Listen; answers the port. Raises OSError when it is taken."""
@@ -225,9 +228,11 @@ class BridgeServer:
         return number
 
     async def start_unix(self, path: str) -> None:
-        """Listen on a unix socket. Raises OSError when it is taken."""
+        """Listen on a unix socket of this user's alone. Raises OSError when it is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: Bridge(self._accept), path)
+        sock = bind_private(path)
+        self._path = path
+        self._server = await loop.create_unix_server(lambda: Bridge(self._accept), sock=sock)
 
     def _accept(self, bridge: Bridge) -> None:
         self._tasks.start(self._join(bridge), "bridge")
@@ -250,4 +255,7 @@ class BridgeServer:
         """Listen no more and drop what is joined."""
         if self._server is not None:
             self._server.close()
+        if self._path:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
         await self._tasks.close()
