@@ -225,9 +225,11 @@ def _command(
     return ["unshare", *spaces, *enter, *options, *(f"bind={path}" for path in host)]
 
 
-def wait_for(check: Callable[[], T | None], what: str | Callable[[], str]) -> T:
+def wait_for(
+    check: Callable[[], T | None], what: str | Callable[[], str], limit_s: float = _WAIT_S
+) -> T:
     """Poll until `check` gives something true, and return that."""
-    deadline = time.monotonic() + _WAIT_S
+    deadline = time.monotonic() + limit_s
     while True:
         if found := check():
             return found

@@ -92,6 +92,8 @@ class ClientSession(Session):
         self._options = options
         self._secret = secrets.token_hex(16)
         self._known = False
+        self._turn = 0
+        """Which of the gateway's addresses is dialled first: another one after each failure."""
         self._bulk: asyncio.Task[bool] | None = None
         self._hurry = asyncio.Event()
 
@@ -157,7 +159,8 @@ class ClientSession(Session):
 
     async def _greet(self, lane: Lane) -> tuple[Conduit, Welcome]:
         """Dial and say HELLO. Raises Refused, Ended or one of _TROUBLE."""
-        link = await dial(self._target)
+        turn, self._turn = self._turn, self._turn + 1
+        link = await dial(self._target, turn)
         try:
             link.send(Frame(Kind.HELLO, 0, 0, encode(self._hello(lane))))
             async with asyncio.timeout(_GREETING_S):
@@ -167,6 +170,7 @@ class ClientSession(Session):
             self._take_back(link)
             raise
         self._known = True
+        self._turn = turn
         return link, welcome
 
     def _take_back(self, link: Conduit) -> None:

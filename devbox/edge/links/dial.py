@@ -12,8 +12,8 @@ import msgspec
 
 from devbox.edge.failures import Failure, error_of
 from devbox.edge.links.conduit import Conduit
+from devbox.edge.links.connecting import connect_any
 from devbox.edge.links.proxies import connect_through, proxy_for
-from devbox.edge.pacing import connect_near, is_near
 from devbox.model import errors
 from devbox.model.errors import DevboxError, Unavailable
 from devbox.wire.errors import LinkBroken
@@ -48,10 +48,13 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
 
 
-async def dial(target: Target) -> Conduit:
-    """Connect and upgrade. Raises Refused, or OSError, TimeoutError, LinkBroken."""
+async def dial(target: Target, turn: int = 0) -> Conduit:
+    """Connect and upgrade. Raises Refused, or OSError, TimeoutError, LinkBroken.
+
+    Where the host's name has several addresses, `turn` says which of them is tried first.
+    """
     async with asyncio.timeout(_CONNECT_S):
-        link = await _connect(target)
+        link = await _connect(target, turn)
     try:
         async with asyncio.timeout(_UPGRADE_S):
             await _upgrade(link, target)
@@ -61,22 +64,24 @@ async def dial(target: Target) -> Conduit:
     return link
 
 
-async def _connect(target: Target) -> Conduit:
+async def _connect(target: Target, turn: int) -> Conduit:
     url = urlsplit(target.url)
     secure = url.scheme in {"https", "wss"}
     context = (target.ssl or tls.create_default_context()) if secure else None
     host, port = url.hostname or "", url.port or (443 if secure else 80)
-    loop = asyncio.get_running_loop()
     proxy = proxy_for(url, os.environ)
-    if proxy is None and not is_near(host):
-        _, link = await loop.create_connection(_conduit, host, port, ssl=context)
-        return link
     if proxy is None:
-        sock = await connect_near(host, port)
+        sock = await connect_any(host, port, turn)
     else:
         sock = await connect_through(proxy, host, port)
-    name = host if secure else None
-    _, link = await loop.create_connection(_conduit, sock=sock, ssl=context, server_hostname=name)
+    loop, name = asyncio.get_running_loop(), host if secure else None
+    try:
+        _, link = await loop.create_connection(
+            _conduit, sock=sock, ssl=context, server_hostname=name
+        )
+    except BaseException:
+        sock.close()
+        raise
     return link
 
 

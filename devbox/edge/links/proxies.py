@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from devbox.edge.links.connecting import connect_any
 from devbox.wire.errors import LinkBroken
 
 _HEAD_BYTES = 16 << 10
@@ -45,12 +46,8 @@ async def connect_through(proxy: str, host: str, port: int) -> socket.socket:
     if where.scheme != "http" or not where.hostname:
         raise LinkBroken("the proxy in the environment is not an http:// one")
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(where.hostname, where.port or 80, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
+    sock = await connect_any(where.hostname, where.port or 80)
     try:
-        sock.setblocking(False)
-        await loop.sock_connect(sock, address)
         await loop.sock_sendall(sock, _request(where, host, port))
         await _accepted(sock)
     except BaseException:
