@@ -26,6 +26,8 @@ class SaveWork(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: Path | None
     """Of the running box; None when no process writes."""
     when_busy: WhenBusy
+    known: str = ""
+    """Digest of the project's newest save that was pushed; empty before the first."""
 
 
 class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +35,7 @@ class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
 
     image: Image
     changed: bool
-    """False: the upper is as the last save left it, and `image` is that save's."""
+    """False: the upper is as the newest save left it, and `image` is that save's."""
     layers: int
     new_bytes: int
     total_bytes: int

@@ -184,6 +184,7 @@ class Saving:
             tags=row.tags,
             cgroup=await self._cgroup(uid),
             when_busy=self._when_busy.get(uid, WhenBusy.RETRY),
+            known=self._journal.newest_digest(uid),
         )
 
         def on_step(step: SaveStep) -> None:

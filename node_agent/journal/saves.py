@@ -208,6 +208,17 @@ class Saves(Uppers):
                 else:
                     _write(database, msgspec.structs.replace(row, reported=True))
 
+    def newest_digest(self, project_uid: str) -> str:
+        """Of the image of the newest save that was pushed; empty when there is none."""
+        rows = self._saves(
+            "WHERE project_uid = ? AND step IN (?, ?)",
+            project_uid,
+            SaveStep.PUSHED,
+            SaveStep.RECORDED,
+        )
+        newest = max(rows, key=lambda row: (row.save.generation, row.save.seq), default=None)
+        return newest.save.digest if newest else ""
+
     def last_recorded(self, project_uid: str) -> PendingSave | None:
         """The newest save that is recorded."""
         rows = self._saves("WHERE project_uid = ? AND step = ?", project_uid, SaveStep.RECORDED)

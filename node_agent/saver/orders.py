@@ -29,6 +29,9 @@ class UpperSave(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Shell patterns of absolute paths in the box that stay out of the save."""
     expected_bytes: int = 0
     """To be read in a whole save, as far as known; for the progress only."""
+    known: str = ""
+    """Digest of the project's newest pushed save. An image of this upper's layers that is another
+    one counts as changed even when the index says otherwise: a kill may have come between."""
     full: bool = False
     """Write one whole layer whatever the index says, so that no earlier blob is referred to."""
 
@@ -38,7 +41,7 @@ class SavedImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     image: Image
     changed: bool
-    """False: nothing changed since the last save; only the tags were put."""
+    """False: the newest save holds the same; only the tags were put."""
     layers: int
     """Above the runtime."""
     new_bytes: int

@@ -94,7 +94,8 @@ class SaveWork:
         await asyncio.to_thread(self._remember, state)
         self._fault("worker: index")
         await self._observer.step(SaveStep.PUSHED)
-        return self._answer(made, copied)
+        unknown = bool(state.head.own) and made.digest != order.known
+        return self._answer(made, copied, changed=bool(copied.layers) or unknown)
 
     async def _usable(self, found: Index | None) -> Index | None:
         """The index, if a layer of what changed since can be put on its image."""
@@ -203,12 +204,12 @@ class SaveWork:
         with contextlib.suppress(OSError):
             indexes.store(self._index, state)
 
-    def _answer(self, made: MadeImage, copied: Copied) -> SavedImage:
+    def _answer(self, made: MadeImage, copied: Copied, *, changed: bool) -> SavedImage:
         document = made.document
         above = document.manifest.layers[runtime_layers(document) :]
         return SavedImage(
             image=model_image(self._order.repository, made.digest, document),
-            changed=bool(copied.layers),
+            changed=changed,
             layers=len(above),
             new_bytes=sum(layer.descriptor.size for layer in copied.layers),
             total_bytes=sum(layer.size for layer in above),

@@ -110,6 +110,7 @@ class RegistryWriter(SaveWriter):
             when_busy=work.when_busy,
             expected_bytes=work.upper.bytes,
             exclude=(*wishes.saves, *less),
+            known=work.known,
             full=bool(less),
         )
 

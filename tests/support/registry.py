@@ -21,8 +21,8 @@ http: {{addr: "127.0.0.1:{port}", secret: tests}}
 class RegistryServer:
     """`start`, `kill` (as a crash would), `start` again on the same port and storage."""
 
-    def __init__(self, directory: Path) -> None:
-        self.root = directory / "storage"
+    def __init__(self, directory: Path, root: Path | None = None) -> None:
+        self.root = root or directory / "storage"
         self.port = free_port()
         self._config = directory / "registry.yml"
         self._config.write_text(_CONFIG.format(root=self.root, port=self.port))
@@ -53,6 +53,12 @@ class RegistryServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    @property
+    def pid(self) -> int:
+        """While it runs."""
+        assert self._process is not None
+        return self._process.pid
 
     def blobs(self) -> set[str]:
         """Digests of all blobs in the storage, whatever refers to them."""

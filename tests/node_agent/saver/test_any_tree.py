@@ -72,7 +72,10 @@ async def tell(server: RegistryServer, base: list[Change], rounds: list[list[Cha
             merged = await merge_all(registry, image, saved.image)
             unpacked = await unpack_with_umoci(registry, merged, directory / "merged")
             assert differences(facts(box.merged), facts(unpacked)) == []
-            again = await save(registry, order(box.upper, image, directory / "index", "any"))
+            again = await save(
+                registry,
+                order(box.upper, image, directory / "index", "any", known=saved.image.digest),
+            )
             assert not again.changed
             full = await save(
                 registry, order(box.upper, image, directory / "other", "any", full=True)
