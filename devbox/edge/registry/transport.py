@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from devbox.edge.pacing import is_near, unpace
 from devbox.edge.registry.auth import Authorizer
 from devbox.model.errors import (
     BadInput,
@@ -204,7 +205,10 @@ def _far_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, _, address = info
     if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
         raise OSError(errno.EACCES, "no registry's address")
-    return socket.socket(family, kind, protocol)
+    sock = socket.socket(family, kind, protocol)
+    if is_near(str(address[0])):
+        unpace(sock)
+    return sock
 
 
 async def read_error(response: aiohttp.ClientResponse, ask: Ask) -> DevboxError:
