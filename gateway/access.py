@@ -130,7 +130,7 @@ def no_namespace(namespace: str) -> NotFound:
 
 
 def _namespaces(request: msgspec.Struct) -> tuple[str, ...]:
-    if isinstance(request, o.ListProjects):
+    if isinstance(request, o.ListProjects | o.AskDisk):
         return request.namespaces or ()
     namespace = getattr(request, "namespace", "")
     return (namespace,) if namespace else ()
@@ -138,10 +138,11 @@ def _namespaces(request: msgspec.Struct) -> tuple[str, ...]:
 
 def narrow(request: msgspec.Struct, caller: Caller) -> msgspec.Struct:
     """A list of everything means: of everything that this caller may see."""
-    asks_all = isinstance(request, o.ListProjects) and request.namespaces is None
-    if asks_all and caller.user is not None and not caller.user.admin:
-        return o.ListProjects(namespaces=caller.user.namespaces)
-    return request
+    if not isinstance(request, o.ListProjects | o.AskDisk) or request.namespaces is not None:
+        return request
+    if caller.user is None or caller.user.admin:
+        return request
+    return msgspec.structs.replace(request, namespaces=caller.user.namespaces)
 
 
 async def same_not_found(

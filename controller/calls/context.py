@@ -9,6 +9,7 @@ from controller.store.database import Database
 from controller.store.projects import ProjectRow
 from controller.turns import Turns
 from devbox.edge.layout import ServerSettings
+from devbox.model.nodes import DiffAnswer, DiffOrder, DiskAnswer, DiskOrder
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ class Context:
     """The last lines of a project's box."""
     disk: Path
     """Where uppers lie."""
-    questions: Questions = field(default_factory=Questions)
+    diffs: Questions[DiffOrder, DiffAnswer] = field(
+        default_factory=lambda: Questions("compare the saves")
+    )
+    disks: Questions[DiskOrder, DiskAnswer] = field(
+        default_factory=lambda: Questions("measure its disk")
+    )
 
 
 class Calls:

@@ -86,7 +86,7 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
 
     def _now(self, node: str) -> n.Orders:
         fresh = gather(self._c.db.reader, node, idle_since=self._idle_since())
-        fresh = replace(fresh, diffs=self._c.questions.orders)
+        fresh = replace(fresh, diffs=self._c.diffs.orders, disks=self._c.disks.orders)
         if fresh != replace(self._told, revision=0):
             self._revision += 1
         self._told = replace(fresh, revision=self._revision)
@@ -104,8 +104,10 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
         architecture = self._c.architecture
         budget = budget_of(self._c.settings)
         await self._c.turns.take(lambda turn: take_in(turn, request, architecture, budget))
-        for answer in request.diffs:
-            self._c.questions.answer(answer)
+        for diff in request.diffs:
+            self._c.diffs.answer(diff)
+        for disk in request.disks:
+            self._c.disks.answer(disk)
         return Nothing()
 
 

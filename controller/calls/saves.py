@@ -118,7 +118,10 @@ class SaveCalls(Calls):
             after=request.after,
             limit=request.limit,
         )
-        return await self._c.questions.ask(order, self._c.db.wake, _DIFF_S)
+        told = await self._c.diffs.ask(order, self._c.db.wake, _DIFF_S)
+        if told.diff is None:
+            raise Unavailable(f"the saves could not be compared: {told.failure}", "Try again.")
+        return told.diff
 
     async def make_release(self, request: o.MakeRelease) -> Release:
         """Save and give the save a version. The report of the save writes the release."""

@@ -27,6 +27,7 @@ TABLE = {
     "stop": Entry("devbox.cli.lifecycle", "stop", "Stop a project's box.", _PROJECTS),
     "edit": Entry("devbox.cli.projects", "edit", "Change a project's settings.", _PROJECTS),
     "logs": Entry("devbox.cli.lifecycle", "logs", "What the main process wrote.", _PROJECTS),
+    "disk": Entry("devbox.cli.disk", "disk", "Who uses what of the disk.", _PROJECTS),
     "delete": Entry("devbox.cli.projects", "delete", "Delete a project and its saves.", _PROJECTS),
     "ssh": Entry("devbox.cli.ssh", "ssh", "Open a shell, or run a command, in a box.", _CONNECT),
     "ssh-config": Entry(

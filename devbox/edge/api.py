@@ -16,6 +16,7 @@ from devbox.edge.failures import Failure, error_of
 from devbox.edge.routes import PREFIX, ROUTES, Route
 from devbox.model import orchestrator as o
 from devbox.model.about import About
+from devbox.model.disk import Disk
 from devbox.model.errors import BadInput, Internal, Unavailable
 from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
@@ -25,6 +26,7 @@ _CONNECT_S = 10.0
 _CALL_S = 60.0
 _RELEASE_S = 3600.0
 _DIFF_S = 310.0
+_DISK_S = 310.0
 
 
 class Api:
@@ -66,6 +68,11 @@ class Api:
     async def me(self) -> User:
         """Whose credential this is."""
         answer: User = await self._call("me", o.Nothing())
+        return answer
+
+    async def get_disk(self, request: o.AskDisk) -> Disk:
+        """Who uses what of the disk."""
+        answer: Disk = await self._call("get_disk", request, timeout_s=_DISK_S)
         return answer
 
     # Projects

@@ -5,6 +5,7 @@ from pathlib import Path
 from devbox.edge.rpc import Caller
 from devbox.model import nodes as n
 from devbox.model import orchestrator as o
+from devbox.model.disk import Disk
 from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
 from devbox.model.saves import Release, SaveDiff
@@ -134,6 +135,11 @@ class OrchestratorClient(o.Orchestrator):
     async def get_logs(self, request: o.AskLogs) -> o.Logs:
         """What the box's main process wrote."""
         answer: o.Logs = await self._caller.call("get_logs", request)
+        return answer
+
+    async def get_disk(self, request: o.AskDisk) -> Disk:
+        """Who uses what of the node's disk."""
+        answer: Disk = await self._caller.call("get_disk", request, timeout_s=_DIFF_S)
         return answer
 
     async def watch(self, request: o.Watch) -> o.Changes:

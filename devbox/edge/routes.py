@@ -19,6 +19,7 @@ import msgspec
 
 from devbox.model import orchestrator as o
 from devbox.model.about import About
+from devbox.model.disk import Disk
 from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
 from devbox.model.saves import Release, SaveDiff
@@ -149,7 +150,11 @@ def _own() -> tuple[Route, ...]:
     return (
         Route("about", "GET", "/server", nothing, About, Who.USER, "Which cluster this is."),
         Route("me", "GET", "/me", nothing, User, Who.USER, "Whose credential this is."),
-    )
+        Route(
+            "get_disk", "GET", "/disk", o.AskDisk, Disk, Who.USER,
+            "Who uses what of the disk: the projects one may see, and the totals.",
+        ),
+    )  # fmt: skip
 
 
 def _projects() -> tuple[Route, ...]:

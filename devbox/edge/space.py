@@ -8,7 +8,9 @@ import msgspec
 from devbox.model.errors import NoSpace
 
 LOW = 0.10
-"""Below this part free, uppers that a save holds are given back."""
+"""Below this part free, uppers that a save holds and images that nothing uses are given back ..."""
+HIGH = 0.15
+"""... until this part is free."""
 FLOOR = 0.02
 """Below this part free, nothing new starts: what is left is for saves."""
 
@@ -23,6 +25,11 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
     def low(self) -> bool:
         """Uppers that a save holds should go."""
         return self.free < LOW * self.total
+
+    @property
+    def high(self) -> bool:
+        """Enough was given back."""
+        return self.free >= HIGH * self.total
 
     @property
     def at_floor(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from devbox.model.disk import Disk
 from devbox.model.orchestrator import Nothing
 from devbox.model.projects import Image, ImageConfig, WhenBusy
 from devbox.model.runtimes import Runtime
@@ -107,6 +108,20 @@ class DiffAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     failure: str = ""
 
 
+class DiskOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Tell who uses what of the disk. Somebody waits for the answer; late, it is of no use."""
+
+    order_id: str
+
+
+class DiskAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a DiskOrder found, projects by uid alone; or a sentence why it could not."""
+
+    order_id: str
+    disk: Disk | None = None
+    failure: str = ""
+
+
 class DropOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The project is deleted: remove upper, journal rows, images and its registry repository."""
 
@@ -155,6 +170,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     saves: tuple[SaveOrder, ...] = ()
     restores: tuple[RestoreOrder, ...] = ()
     diffs: tuple[DiffOrder, ...] = ()
+    disks: tuple[DiskOrder, ...] = ()
     drops: tuple[DropOrder, ...] = ()
     forgets: tuple[ForgetOrder, ...] = ()
     prepares: tuple[PrepareOrder, ...] = ()
@@ -195,6 +211,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     images: tuple[tuple[str, int, Image], ...] = ()
     """(project uid, save seq, image) of pushed saves."""
     diffs: tuple[DiffAnswer, ...] = ()
+    disks: tuple[DiskAnswer, ...] = ()
     dropped: tuple[str, ...] = ()
     """Project uids that are gone from node and registry."""
     forgotten: tuple[ForgetOrder, ...] = ()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from devbox.model.disk import Disk
 from devbox.model.grants import Scope
 from devbox.model.projects import Project, ProjectSpec, TokenInfo, User
 from devbox.model.runtimes import Runtime
@@ -264,6 +265,12 @@ class AddRuntime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reference: str
 
 
+class AskDisk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who uses what of the disk: projects of these namespaces; of all when None."""
+
+    namespaces: tuple[str, ...] | None = None
+
+
 class Orchestrator(Protocol):
     """Embedded and Kubernetes implement it; `tests/controller/contract.py` is its contract."""
 
@@ -338,6 +345,9 @@ class Orchestrator(Protocol):
 
     async def watch(self, request: Watch) -> Changes:
         """Changes since a revision."""
+
+    async def get_disk(self, request: AskDisk) -> Disk:
+        """Who uses what of the node's disk. The node measures it."""
 
     async def list_runtimes(self, request: Nothing) -> Runtimes:
         """Built-in and added runtimes."""

@@ -8,6 +8,7 @@ from devbox.edge.layout import Layout, ServerSettings
 from devbox.edge.registry import Registry
 from node_agent.agent.containers import ContainerdView
 from node_agent.agent.orders import Parts
+from node_agent.collector.measuring import Measuring
 from node_agent.collector.sweeping import Sweeping
 from node_agent.faults import die_at as die_at_step
 from node_agent.journal import Journal
@@ -41,6 +42,7 @@ async def open_parts(
                 containers=ContainerdView(containerd, settings.registry_host),
                 builder=Builder(registry, saver, layout.builds),
                 sweeping=Sweeping(layout.registry),
+                meter=Measuring(layout, journal, settings.node),
             )
         finally:
             await removing.close()

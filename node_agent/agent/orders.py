@@ -17,6 +17,8 @@ from devbox.model.nodes import (
     BuildOrder,
     DiffAnswer,
     DiffOrder,
+    DiskAnswer,
+    DiskOrder,
     DropOrder,
     ForgetOrder,
     NodeOrders,
@@ -24,7 +26,13 @@ from devbox.model.nodes import (
     PrepareOrder,
 )
 from devbox.model.runtimes import Runtime, RuntimeState
-from node_agent.agent.parts import Containers, RuntimeBuilder, SaveWriter, UpperKeeper
+from node_agent.agent.parts import (
+    Containers,
+    DiskMeter,
+    RuntimeBuilder,
+    SaveWriter,
+    UpperKeeper,
+)
 from node_agent.agent.reporting import Reporting
 from node_agent.agent.saving import Saving
 from node_agent.collector.sweeping import Sweeping
@@ -44,6 +52,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     containers: Containers
     builder: RuntimeBuilder
     sweeping: Sweeping
+    meter: DiskMeter
 
 
 class Ordered:
@@ -60,7 +69,7 @@ class Ordered:
         self._done: set[str] = set()
         self._tasks = Tasks("orders")
         self._asked: set[str] = set()
-        """Comparisons that somebody waits for."""
+        """Comparisons and measurements that somebody waits for."""
         self._comparing = asyncio.Semaphore(1)
         self.autosaves: tuple[AutosaveRule, ...] = ()
 
@@ -88,6 +97,9 @@ class Ordered:
             self._saving.remember(rule.project_uid, rule.when_busy)
         self._take_saves(orders)
         self._asked = {diff.order_id for diff in orders.diffs}
+        self._asked |= {disk.order_id for disk in orders.disks}
+        for disk in orders.disks:
+            self._once(f"disk/{disk.order_id}", partial(self._measure, disk))
         for diff in orders.diffs:
             self._once(f"diff/{diff.order_id}", partial(self._compare, diff))
         for drop in orders.drops:
@@ -192,6 +204,17 @@ class Ordered:
         except OSError as error:
             return DiffAnswer(order_id=order.order_id, failure=str(error))
         return DiffAnswer(order_id=order.order_id, diff=diff)
+
+    async def _measure(self, order: DiskOrder) -> None:
+        """One at a time, as comparisons are."""
+        async with self._comparing:
+            if order.order_id not in self._asked:
+                return
+            try:
+                answer = DiskAnswer(order_id=order.order_id, disk=await self._parts.meter.disk())
+            except (DevboxError, OSError) as error:
+                answer = DiskAnswer(order_id=order.order_id, failure=str(error))
+            self._reporting.measured(answer)
 
     async def _build(self, order: BuildOrder) -> None:
         runtime = Runtime(name=order.name, source=order.source, state=RuntimeState.BUILDING)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from devbox.model.disk import Disk
 from devbox.model.errors import Conflict
 from devbox.model.nodes import BuildOrder, DiffOrder
 from devbox.model.projects import Image, WhenBusy
@@ -101,6 +102,13 @@ class Containers(Protocol):
 
     async def forget_images(self, repository: str) -> None:
         """Remove containerd's images of a repository."""
+
+
+class DiskMeter(Protocol):
+    """Measures the node's disk."""
+
+    async def disk(self) -> Disk:
+        """Who uses what, projects by uid alone."""
 
 
 class RuntimeBuilder(Protocol):

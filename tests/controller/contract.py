@@ -455,6 +455,13 @@ class OrchestratorContract:
         with pytest.raises(BadInput):
             await orchestrator.diff_saves(msgspec.structs.replace(ask, limit=0))
 
+    async def test_the_disk_is_told(self, orchestrator: o.Orchestrator) -> None:
+        await create(orchestrator)
+        disk = await orchestrator.get_disk(o.AskDisk())
+        assert 0 < disk.floor_bytes < disk.low_bytes < disk.high_bytes < disk.total_bytes
+        assert all(one.namespace == "team" for one in disk.projects)
+        assert (await orchestrator.get_disk(o.AskDisk(namespaces=()))).projects == ()
+
     # Changes
 
     async def test_an_idle_watch_ends_by_itself(self, orchestrator: o.Orchestrator) -> None:

@@ -9,6 +9,7 @@ from controller.store.projects import ProjectRow
 from controller.turns import Turns
 from devbox.edge.tasks import Tasks
 from devbox.model import nodes as n
+from devbox.model.disk import Disk
 from devbox.model.projects import Image
 from devbox.model.runtimes import Runtime, RuntimeState
 from devbox.model.saves import Save, SaveDiff, SaveReason, SaveStep
@@ -70,6 +71,9 @@ class FakeNode:
         self._orders = orders
         self._seqs: dict[str, int] = {}
         self._done: set[str] = set()
+        self.disk = Disk(
+            node=NODE, total_bytes=100, free_bytes=50, low_bytes=10, high_bytes=15, floor_bytes=2
+        )
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -102,6 +106,8 @@ class FakeNode:
         for diff in orders.diffs:
             found = SaveDiff(older=diff.older_seq, newer=diff.newer_seq)
             await self.report(diffs=(n.DiffAnswer(order_id=diff.order_id, diff=found),))
+        for disk in orders.disks:
+            await self.report(disks=(n.DiskAnswer(order_id=disk.order_id, disk=self.disk),))
         for drop in orders.drops:
             await self.report(dropped=(drop.project_uid,))
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from devbox.model import orchestrator as o
+from devbox.model.disk import Disk, ProjectDisk
 from devbox.model.errors import BadInput, Conflict, NotFound, Unauthorized
 from devbox.model.grants import Scope
 from devbox.model.names import check_label, check_version
@@ -306,6 +307,29 @@ class FakeOrchestrator(o.Orchestrator):
         user, _ = self._users.pop(request.name)
         self._note(revoked=user.token_id)
         return o.Nothing()
+
+    async def get_disk(self, request: o.AskDisk) -> Disk:
+        self.calls.append(("get_disk", request))
+        wanted = request.namespaces
+        return Disk(
+            node="node-1",
+            total_bytes=100 << 30,
+            free_bytes=40 << 30,
+            low_bytes=10 << 30,
+            high_bytes=15 << 30,
+            floor_bytes=2 << 30,
+            projects=tuple(
+                ProjectDisk(
+                    project_uid=entry.project.uid,
+                    namespace=namespace,
+                    name=name,
+                    changed_bytes=entry.project.status.upper_bytes,
+                    kept="in use" if entry.project.status.upper_node else "",
+                )
+                for (namespace, name), entry in sorted(self._entries.items())
+                if wanted is None or namespace in wanted
+            ),
+        )
 
     # Changes.
 

@@ -15,6 +15,7 @@ from controller.store import projects, runtimes, saves
 from devbox.edge.layout import ServerSettings
 from devbox.model import nodes as n
 from devbox.model import orchestrator as o
+from devbox.model.disk import Disk, ProjectDisk
 from devbox.model.errors import BadInput, Conflict, DevboxError, NoSpace, NotFound, Unavailable
 from devbox.model.projects import Desired, Phase, Project, ProjectSpec
 from devbox.model.runtimes import Runtime, RuntimeState
@@ -629,6 +630,44 @@ async def test_a_comparison_is_asked_once_and_its_failure_is_told(house: House) 
     await report(house, diffs=(failed,))
 
 
+async def test_the_disk_is_measured_by_the_node_and_named_for_who_may_see(house: House) -> None:
+    project = await running(house)
+    gone = "00000000-0000-0000-0000-000000000000"
+
+    async def ask_disk(namespaces: tuple[str, ...] | None) -> list[tuple[str, str, int]]:
+        asking = house.tasks.start(
+            house.orchestrator.get_disk(o.AskDisk(namespaces=namespaces)), "disk"
+        )
+        while not (questions := (await orders(house)).disks):
+            await asyncio.sleep(0)
+        sizes = ((project.uid, 5), (gone, 7))
+        disk = Disk(
+            node="node-1",
+            total_bytes=10,
+            free_bytes=5,
+            low_bytes=3,
+            high_bytes=4,
+            floor_bytes=1,
+            projects=tuple(ProjectDisk(project_uid=u, saves_bytes=size) for u, size in sizes),
+        )
+        await report(house, disks=(n.DiskAnswer(order_id=questions[0].order_id, disk=disk),))
+        return [(one.namespace, one.name, one.total_bytes) for one in (await asking).projects]
+
+    assert await ask_disk(None) == [("", "", 7), ("team", "hello", 5)]
+    assert await ask_disk(("team",)) == [("team", "hello", 5)]
+    assert await ask_disk(("other",)) == []
+
+
+async def test_a_disk_that_cannot_be_measured_is_an_answer(house: House) -> None:
+    asking = house.tasks.start(house.orchestrator.get_disk(o.AskDisk()), "disk")
+    while not (questions := (await orders(house)).disks):
+        await asyncio.sleep(0)
+    failed = n.DiskAnswer(order_id=questions[0].order_id, failure="du failed")
+    await report(house, disks=(failed,))
+    with pytest.raises(Unavailable, match="could not be measured: du failed"):
+        await asking
+
+
 async def test_nobody_waits_for_ever_for_a_comparison() -> None:
     question = n.DiffOrder(
         order_id="d",
@@ -639,7 +678,7 @@ async def test_nobody_waits_for_ever_for_a_comparison() -> None:
         after="",
         limit=1,
     )
-    questions = Questions()
+    questions: Questions[n.DiffOrder, n.DiffAnswer] = Questions("compare the saves")
     with pytest.raises(Unavailable, match="did not compare"):
         await questions.ask(question, lambda: None, 0.0)
     assert questions.orders == ()

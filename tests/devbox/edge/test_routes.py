@@ -18,6 +18,7 @@ REQUESTS: dict[str, msgspec.Struct] = {
     ),
     "list_projects": o.ListProjects(namespaces=("a", "b")),
     "list_namespace": o.ListProjects(namespaces=("team",)),
+    "get_disk": o.AskDisk(namespaces=("a", "b")),
     "get_logs": o.AskLogs(**NAMES, lines=3),
     "new_token": o.NewToken(**NAMES, token_name="x", scopes=(Scope.SSH,), lifetime_s=1.5),
     "revoke_token": o.RevokeToken(**NAMES, token_id="../x"),

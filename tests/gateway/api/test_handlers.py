@@ -137,6 +137,22 @@ async def test_lists_show_what_one_may_see(callers: Callers) -> None:
             await names(callers.member, *asked)
 
 
+async def test_the_disk_is_told_by_what_one_may_see(callers: Callers) -> None:
+    await callers.admin.create_project(CREATE)
+    await callers.admin.create_project(
+        o.CreateProject(namespace="garden", name="x", spec=CREATE.spec)
+    )
+
+    async def names(api: Api, *namespaces: str) -> list[str]:
+        request = o.AskDisk(namespaces=namespaces or None)
+        return [p.name for p in (await api.get_disk(request)).projects]
+
+    assert await names(callers.admin) == ["x", "hello"]
+    assert await names(callers.member) == ["hello"]
+    with pytest.raises(NotFound):
+        await names(callers.member, "garden")
+
+
 def calls_on_a_project(api: Api) -> dict[str, Awaitable[Any]]:
     return {
         "get_project": api.get_project(KEY),

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from devbox.edge.tasks import Tasks
+from devbox.model.disk import Disk
 from devbox.model.errors import NotFound, Unavailable
 from devbox.model.nodes import (
     AskOrders,
@@ -15,6 +16,7 @@ from devbox.model.nodes import (
     BoxRecord,
     BuildOrder,
     DiffOrder,
+    DiskOrder,
     DropOrder,
     ForgetOrder,
     NodeOrders,
@@ -170,6 +172,14 @@ class Rooms:
     async def forget_images(self, repository: str) -> None:
         self.asked.append(f"forget {repository}")
 
+    async def disk(self) -> Disk:
+        self.asked.append("disk")
+        if self.broken:
+            raise Unavailable("a tree could not be read")
+        return Disk(
+            node="n1", total_bytes=9, free_bytes=3, low_bytes=2, high_bytes=3, floor_bytes=1
+        )
+
     async def known(self) -> list[Runtime]:
         return []
 
@@ -196,6 +206,7 @@ class Node:
             containers=self.rooms,
             builder=self.rooms,
             sweeping=Sweeping(registry),
+            meter=self.rooms,
         )
         self.ordered = Ordered(journal, parts, self.saving, self.reporting)
 
@@ -375,6 +386,20 @@ async def test_a_comparison_is_answered_once_also_when_it_fails(node: Node) -> N
     (answer,) = report.diffs
     assert (answer.order_id, answer.diff, answer.failure) == ("d2", None, "the registry is down")
     assert node.rooms.asked == ["compare 1 2"] * 2
+
+
+async def test_the_disk_is_measured_when_somebody_asks(node: Node) -> None:
+    node.controller.order(disks=(DiskOrder(order_id="m1"),))
+    report = await node.controller.until(lambda report: bool(report.disks))
+    (answer,) = report.disks
+    assert answer.order_id == "m1"
+    assert answer.disk is not None
+    assert answer.disk.free_bytes == 3
+    node.rooms.broken = 1
+    node.controller.reports.clear()
+    node.controller.order(disks=(DiskOrder(order_id="m2"),))
+    report = await node.controller.until(lambda report: bool(report.disks))
+    assert report.disks[0].failure == "a tree could not be read"
 
 
 async def test_a_controller_that_is_away_hears_everything_later(node: Node) -> None:
