@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 import uvloop
 
+from devbox.edge import log
 from devbox.edge.links import Request, Response, SessionServer, Stream, listen
 from devbox.model.errors import BadInput, Forbidden, NotFound, Unavailable
 from devbox.model.grants import GRANT_HEADER, Grant, Scope
@@ -116,6 +116,12 @@ def run(record: StartRecord, inherited: Mapping[str, str], host: str, port: int)
 
 def _log_to_stderr() -> None:
     """Stderr is also where the image's own command writes: say only what is wrong."""
+    log.from_level("warning", _write_json)
+
+
+def _write_json() -> None:
+    import structlog
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -123,7 +129,6 @@ def _log_to_stderr() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger("warning"),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
 

@@ -4,7 +4,6 @@ Owns the choice of URL and credential for a session. Knows no command.
 """
 
 import asyncio
-import logging
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -67,9 +66,10 @@ async def fetch_project(wanted: Target) -> "Project":
 @asynccontextmanager
 async def open_session(dial: Dial) -> "AsyncIterator[ClientSession]":
     """A session that re-dials by itself; says so on stderr when that takes long."""
-    silence_logs()
+    from devbox.edge import log
     from devbox.edge.links import DialOptions, Target, connect
 
+    log.silence()
     where = Target(dial.url, dial.bearer, ssl=_trusted(dial))
     notice = Notice(asyncio.get_running_loop().call_later, _say)
     try:
@@ -101,20 +101,6 @@ def _trusted(dial: Dial) -> "ssl.SSLContext | None":
         raise BadInput(
             f"{dial.ca_file} cannot be used: {error}", "Give a file of certificates in PEM."
         ) from error
-
-
-def silence_logs() -> None:
-    """What the shared parts log is for servers; a person's stdout may carry SSH."""
-    hidden = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    import structlog
-
-    if hidden is None:
-        # structlog would load rich for tracebacks that nobody sees, in every ssh's way.
-        del sys.modules["rich"]
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def _say(text: str) -> None:

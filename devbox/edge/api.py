@@ -4,15 +4,17 @@ Owns the connection and the sentences said when there is none. Paths and bodies 
 `devbox.edge.routes`.
 """
 
+import asyncio
 import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import SplitResult, urlencode, urlsplit
 
-import aiohttp
 import msgspec
 
 from devbox.edge.failures import Failure, error_of
+from devbox.edge.http1 import Caller
 from devbox.edge.routes import PREFIX, ROUTES, Route
 from devbox.model import orchestrator as o
 from devbox.model.about import About
@@ -21,8 +23,8 @@ from devbox.model.errors import BadInput, Internal, Unavailable
 from devbox.model.projects import Project, User
 from devbox.model.runtimes import Runtime
 from devbox.model.saves import Release, SaveDiff
+from devbox.wire.errors import LinkBroken
 
-_CONNECT_S = 10.0
 _CALL_S = 60.0
 _RELEASE_S = 3600.0
 _DIFF_S = 310.0
@@ -38,9 +40,13 @@ class Api:
 
     def __init__(self, url: str, token: str, ca_file: Path | str | None = None) -> None:
         self._base = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"}
         self._ca_file = ca_file
-        self._http: aiohttp.ClientSession | None = None
+        if not token.isprintable():
+            raise BadInput("the token holds what no token holds", "Give it again, on one line.")
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        split = _split(self._base)
+        self._path = split.path
+        self._http = Caller(split, self._trust)
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,8 +61,7 @@ class Api:
 
     async def close(self) -> None:
         """Close connections."""
-        if self._http is not None:
-            await self._http.close()
+        await self._http.close()
 
     # The gateway itself
 
@@ -220,47 +225,49 @@ class Api:
         self, operation: str, request: msgspec.Struct, *, timeout_s: float = _CALL_S
     ) -> Any:
         route = ROUTES[operation]
-        limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
+        body = route.body(request) if route.has_body else None
+        kind = {"Content-Type": "application/json"} if route.has_body else {}
         try:
-            async with self._session().request(
-                route.method,
-                f"{self._base}{PREFIX}{route.url(request)}",
-                params=None if route.has_body else route.query(request),
-                data=route.body(request) if route.has_body else None,
-                headers={"Content-Type": "application/json"} if route.has_body else None,
-                timeout=limits,
-                allow_redirects=False,
-            ) as response:
-                return self._answer(route, response.status, await response.read())
-        except aiohttp.InvalidURL as error:
-            raise BadInput(f"{self._base!r} is not a gateway's URL") from error
-        except aiohttp.ClientSSLError as error:
+            async with asyncio.timeout(timeout_s):
+                answer = await self._http.call(
+                    route.method, self._target(route, request), self._headers | kind, body
+                )
+        except ssl.SSLError as error:
             raise self._not_trusted() from error
         except TimeoutError as error:
             raise self._silent(f"did not answer within {timeout_s:.0f} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except LinkBroken as error:
+            raise self._not_ours(str(error)) from error
+        except (OSError, EOFError) as error:
             raise self._silent("cannot be reached") from error
+        return self._read(route, answer.status, answer.body)
 
-    def _session(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            trusted: Any = {}
-            if self._ca_file:
-                trusted = {"ssl": _trust(self._ca_file)}
-            connector = aiohttp.TCPConnector(**trusted)
-            self._http = aiohttp.ClientSession(connector=connector, headers=self._headers)
-        return self._http
+    def _target(self, route: Route, request: msgspec.Struct) -> str:
+        """Path and query."""
+        query = "" if route.has_body else urlencode(route.query(request))
+        return f"{self._path}{PREFIX}{route.url(request)}{'?' if query else ''}{query}"
 
-    def _answer(self, route: Route, status: int, body: bytes) -> Any:
+    def _trust(self) -> ssl.SSLContext:
+        """Raises BadInput."""
+        try:
+            return ssl.create_default_context(cafile=self._ca_file or None)
+        except (OSError, ssl.SSLError) as error:
+            raise BadInput(f"{self._ca_file} holds no CA certificate: {error}") from error
+
+    def _read(self, route: Route, status: int, body: bytes) -> Any:
         try:
             if status == route.status:
                 return msgspec.json.decode(body, type=route.answer)
             failure = msgspec.json.decode(body, type=Failure)
         except msgspec.MsgspecError as error:
-            raise Internal(
-                f"what answers at {self._base} is not this version's gateway (HTTP {status})",
-                "Check the URL, and that both sides run the same version of Devbox.",
-            ) from error
+            raise self._not_ours(f"HTTP {status}") from error
         raise error_of(failure)
+
+    def _not_ours(self, why: str) -> Internal:
+        return Internal(
+            f"what answers at {self._base} is not this version's gateway ({why})",
+            "Check the URL, and that both sides run the same version of Devbox.",
+        )
 
     def _silent(self, how: str) -> Unavailable:
         return Unavailable(
@@ -275,8 +282,12 @@ class Api:
         )
 
 
-def _trust(ca_file: Path | str) -> ssl.SSLContext:
+def _split(base: str) -> SplitResult:
+    """Raises BadInput."""
     try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise BadInput(f"{ca_file} holds no CA certificate: {error}") from error
+        url = urlsplit(base)
+        if url.scheme in {"http", "https"} and url.hostname and url.port != 0:
+            return url
+    except ValueError:
+        pass
+    raise BadInput(f"{base!r} is not a gateway's URL", "It looks like https://devbox.example.com")

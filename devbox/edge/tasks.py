@@ -5,9 +5,9 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
+from devbox.edge.log import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class Tasks:

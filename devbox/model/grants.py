@@ -5,12 +5,17 @@ Form on the wire: base64url(JSON payload) + "." + base64url(Ed25519 signature, R
 
 import base64
 import enum
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from devbox.model.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
 GRANT_HEADER = "X-Devbox-Grant"
 GRANT_SECONDS = 30
@@ -40,17 +45,19 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """At least 128 random bits in hex."""
 
 
-def sign(grant: Grant, key: Ed25519PrivateKey) -> str:
+def sign(grant: Grant, key: "Ed25519PrivateKey") -> str:
     """The header's value."""
     payload = msgspec.json.encode(grant)
     return f"{_b64(payload)}.{_b64(key.sign(payload))}"
 
 
-def verify(text: str, key: Ed25519PublicKey, *, project_uid: str, now: float) -> Grant:
+def verify(text: str, key: "Ed25519PublicKey", *, project_uid: str, now: float) -> Grant:
     """Check signature, project and expiry; single use is the caller's to keep.
 
     Raises Unauthorized, with one message whatever is wrong.
     """
+    from cryptography.exceptions import InvalidSignature
+
     try:
         head, _, tail = text.partition(".")
         payload = _unb64(head)

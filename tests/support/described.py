@@ -18,13 +18,13 @@ class DescribedApi(Api):
         self._document = document
         self.seen: set[tuple[str, int]] = set()
 
-    def _answer(self, route: Route, status: int, body: bytes) -> Any:
+    def _read(self, route: Route, status: int, body: bytes) -> Any:
         self.seen.add((route.operation, status))
         responses = operations(self._document)[route.operation]["responses"]
         described = responses.get(str(status), responses["default"])
         schema = described["content"]["application/json"]["schema"]
         check(msgspec.json.decode(body), schema, self._document)
-        return super()._answer(route, status, body)
+        return super()._read(route, status, body)
 
 
 def operations(document: dict[str, Any]) -> dict[str, Any]:

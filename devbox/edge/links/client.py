@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.dial import Refused, Target, dial
 from devbox.edge.links.network import NetworkWatch, Verdict, judge, watch_network
 from devbox.edge.links.sessions import Clock, Session, boot_clock
 from devbox.edge.links.streams import Stream
+from devbox.edge.log import get_logger
 from devbox.model.errors import (
     BadInput,
     Conflict,
@@ -41,7 +40,7 @@ from devbox.wire.pulse import Backoff
 from devbox.wire.states import LinkMove, SessionMove, SessionState
 from devbox.wire.streams import error_of
 
-_log = structlog.get_logger()
+_log = get_logger()
 _GREETING_S = 10.0
 _DRAIN_S = 5.0
 _FAREWELL_S = 2.0

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from devbox.edge.failures import Failure, error_of
+from devbox.edge.http1 import parse_response
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.connecting import connect_any
-from devbox.edge.links.proxies import connect_through, proxy_for
+from devbox.edge.proxies import connect_through, proxy_for
 from devbox.model import errors
 from devbox.model.errors import DevboxError, Unavailable
 from devbox.wire.errors import LinkBroken
@@ -118,26 +119,6 @@ def _request(target: Target, key: str) -> bytes:
         lines.append(f"Authorization: Bearer {target.bearer}")
     lines += [f"{name}: {value}" for name, value in target.headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def parse_response(head: bytes) -> tuple[int, dict[str, str]]:
-    """Status and headers (names in lower case). Raises LinkBroken."""
-    first, *lines = head.decode("latin-1").split("\r\n")
-    parts = first.split(" ", 2)
-    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
-        raise LinkBroken("what answers there does not speak HTTP")
-    return int(parts[1]), parse_headers(lines)
-
-
-def parse_headers(lines: list[str]) -> dict[str, str]:
-    """Header lines as a mapping; names in lower case. Raises LinkBroken."""
-    headers: dict[str, str] = {}
-    for line in filter(None, lines):
-        name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip():
-            raise LinkBroken("malformed HTTP header")
-        headers[name.lower()] = value.strip()
-    return headers
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import msgspec
-import structlog
 
 from devbox.edge.failures import failure_of
+from devbox.edge.http1 import parse_headers
 from devbox.edge.links.conduit import Conduit
-from devbox.edge.links.dial import parse_headers
 from devbox.edge.links.server import SessionServer
+from devbox.edge.log import get_logger
 from devbox.edge.pacing import unpace
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import BadInput, DevboxError, Internal, NotFound
@@ -24,7 +24,7 @@ from devbox.wire.errors import LinkBroken
 from devbox.wire.websocket import accept_key
 
 SESSION_PATH = "/session"
-_log = structlog.get_logger()
+_log = get_logger()
 _HEAD_BYTES = 16 << 10
 _BODY_BYTES = 64 << 10
 _REQUEST_S = 10.0

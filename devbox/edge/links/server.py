@@ -6,11 +6,10 @@ import hmac
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-import structlog
-
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.sessions import Clock, Session, boot_clock
 from devbox.edge.links.streams import Stream
+from devbox.edge.log import get_logger
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import (
     BadInput,
@@ -26,7 +25,7 @@ from devbox.wire.errors import LinkBroken, ProtocolError
 from devbox.wire.frames import VERSION, Frame, Hello, Kind, Welcome, decode, encode, reason_of
 from devbox.wire.states import LinkMove, SessionMove, SessionState
 
-_log = structlog.get_logger()
+_log = get_logger()
 _HELLO_S = 10.0
 _SWEEP_S = 60.0
 

@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.streams import LaneDriver, Stream
+from devbox.edge.log import get_logger
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Unavailable
 from devbox.wire.errors import ProtocolError
@@ -17,7 +16,7 @@ from devbox.wire.pulse import Pulse
 from devbox.wire.states import SESSION, LinkMove, Machine, SessionMove, SessionState
 from devbox.wire.streams import error_of
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 def boot_clock() -> float:

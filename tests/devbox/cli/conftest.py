@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from devbox.cli import config, main, reach
-from devbox.cli.sessions import silence_logs
+from devbox.edge import log
 from devbox.model.orchestrator import ProjectKey
 from tests.support.gateway import house
 from tests.support.orchestrator import FakeOrchestrator
@@ -101,7 +101,8 @@ def cli(
 def served() -> Iterator[tuple[FakeOrchestrator, str]]:
     """A gateway before an Orchestrator in memory; its URL."""
     started: Future[tuple[FakeOrchestrator, str, Callable[[], Any]]] = Future()
-    silence_logs()
+    log.silence()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     thread = threading.Thread(target=lambda: asyncio.run(_serve(started)))
     thread.start()
     orchestrator, url, stop = started.result(timeout=30)
@@ -110,6 +111,7 @@ def served() -> Iterator[tuple[FakeOrchestrator, str]]:
     finally:
         stop()
         thread.join()
+        log.from_level("debug")
         structlog.reset_defaults()
 
 

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from devbox.edge.http1 import parse_response
 from devbox.edge.links import DialOptions, Target, connect
-from devbox.edge.links.dial import parse_response
-from devbox.edge.links.proxies import proxy_for
+from devbox.edge.proxies import proxy_for
 from devbox.model.errors import (
     BadInput,
     Conflict,
