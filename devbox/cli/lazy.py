@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from devbox.cli.screen import Output, Screen
+from devbox.cli.values import read_plainly
 from devbox.model.errors import BadInput
 
 _BEHIND = "devbox.behind"
@@ -165,6 +166,10 @@ class StyledCommand(TyperCommand):
         plain = _ARGUMENT_TYPE.sub(lambda found: " " * len(found[0]), super().get_help(ctx))
         return _styled(plain)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, `--help` too."""
+        return read_plainly(super().get_params(ctx))
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS] NAME`: an optional argument in brackets, nothing in braces."""
         arguments = [param for param in self.get_params(ctx) if not param.opts[0].startswith("-")]
@@ -192,6 +197,10 @@ class StyledGroup(TyperGroup):
     def get_help(self, ctx: Any) -> str:
         """The help page."""
         return _styled(super().get_help(ctx))
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, `--help` too."""
+        return read_plainly(super().get_params(ctx))
 
 
 class LazyGroup(StyledGroup):

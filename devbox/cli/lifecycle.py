@@ -1,6 +1,5 @@
 """`devbox start|stop|logs`: a project's box."""
 
-import asyncio
 import time
 from typing import Annotated
 
@@ -90,6 +89,8 @@ async def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
 ) -> None:
     """Show what the box's main process wrote."""
+    import asyncio
+
     from devbox.cli.reach import open_project
     from devbox.model.orchestrator import AskLogs
 
