@@ -30,6 +30,7 @@ test-setup:
 	@deploy/setup.sh venv dev
 
 test: test-setup lint ## Everything that is checked
+	@deploy/setup.sh go
 	$(PY) -m pytest
 
 smoke: test-setup ## A short selection of the suite

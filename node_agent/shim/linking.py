@@ -59,12 +59,15 @@ class Linking:
         return bundle
 
     def box_directory(self, pod_uid: str) -> Path:
-        """The pod's own directory in memory, empty."""
+        """The pod's own directory in memory.
+
+        A record of an earlier container stays until the next one is linked: if that comes to
+        nothing, as a call made twice does, the earlier one is to start all the same.
+        """
         path = self._layout.boxes / pod_uid
         path.mkdir(exist_ok=True)
         mount_memory(path)
         path.chmod(_BOX_MODE)
-        (path / START_RECORD).unlink(missing_ok=True)
         return path
 
     @contextlib.contextmanager
@@ -98,23 +101,34 @@ class Linking:
                     "Nothing is lost: the next try starts from its newest save.",
                 )
             self._uppers.open(uid, record.image, target.chain_id, lower)
-            upper = self._uppers.path(uid)
-            for other in others:
-                overlay.retire(other, upper)
-            nonce = secrets.token_hex(_NONCE_BYTES)
-            self._fault("opened")
-            self._write_record(record.pod_uid, record.start, nonce)
-            self._fault("recorded")
-            os.setxattr(upper, UPPER_NONCE_XATTR, nonce.encode())
-            self._journal.link_box(
-                Box(target.container_id, target.sandbox_id, record.pod_uid, uid, record.generation)
-            )
-            self._fault("journalled")
-            overlay.link(target.overlay.upperdir, upper)
-            self._fault("linked")
+            try:
+                self._hand_over(record, target, others)
+            except BaseException:
+                self._record_path(record.pod_uid).unlink(missing_ok=True)
+                raise
+
+    def _hand_over(self, record: BoxRecord, target: Target, others: Sequence[Path]) -> None:
+        uid = record.project_uid
+        upper = self._uppers.path(uid)
+        for other in others:
+            overlay.retire(other, upper)
+        nonce = secrets.token_hex(_NONCE_BYTES)
+        self._fault("opened")
+        self._write_record(record.pod_uid, record.start, nonce)
+        self._fault("recorded")
+        os.setxattr(upper, UPPER_NONCE_XATTR, nonce.encode())
+        self._journal.link_box(
+            Box(target.container_id, target.sandbox_id, record.pod_uid, uid, record.generation)
+        )
+        self._fault("journalled")
+        overlay.link(target.overlay.upperdir, upper)
+        self._fault("linked")
+
+    def _record_path(self, pod_uid: str) -> Path:
+        return self._layout.boxes / pod_uid / START_RECORD
 
     def _write_record(self, pod_uid: str, start: StartRecord, nonce: str) -> None:
-        path = self._layout.boxes / pod_uid / START_RECORD
+        path = self._record_path(pod_uid)
         aside = path.with_suffix(".new")
         aside.write_bytes(msgspec.json.encode(msgspec.structs.replace(start, upper_nonce=nonce)))
         aside.chmod(0o444)
@@ -137,7 +151,6 @@ class Linking:
         """The container is not wanted after all."""
         if upperdir is not None:
             overlay.retire(upperdir, self._uppers.path(record.project_uid))
-        (self._layout.boxes / record.pod_uid / START_RECORD).unlink(missing_ok=True)
         self._journal.forget_box(container_id)
 
     def forget_pods(self) -> None:

@@ -6,7 +6,7 @@ status of a call whose peer answers before a stream of requests is written. Know
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -14,7 +14,7 @@ import grpc.aio
 
 from devbox.edge.tasks import Tasks
 
-_HOP_HEADERS = ("user-agent", "te", "content-type", "host", ":")
+_HOP_HEADERS = {"user-agent", "te", "content-type", "host"}
 _NEVER_S = 365 * 86400.0
 _END_S = 0.05
 """A client that sends one message sends the end with it. One that is silent for longer streams."""
@@ -37,16 +37,22 @@ class Refused(Exception):
 
 
 class Incoming:
-    """What a call brought besides its message."""
+    """What a call brought besides its message, and what its answer is to bring."""
 
     def __init__(self, method: str, context: Context) -> None:
         self.method = method
-        self.metadata = _forwarded(tuple(context.invocation_metadata() or ()))
+        self.metadata = _forwarded(context.invocation_metadata())
         self.timeout_s = _timeout(context)
+        self.initial: Metadata = ()
+        self.trailing: Metadata = ()
 
 
-def _forwarded(metadata: Sequence[Any]) -> Metadata:
-    return tuple((key, value) for key, value in metadata if not key.startswith(_HOP_HEADERS))
+def _forwarded(metadata: Iterable[Any] | None) -> Metadata:
+    return tuple(
+        (key, value)
+        for key, value in metadata or ()
+        if key not in _HOP_HEADERS and not key.startswith(":")
+    )
 
 
 def _timeout(context: Context) -> float | None:
@@ -84,12 +90,18 @@ class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def _intercepted(self, method: str, interceptor: Interceptor) -> Any:
         async def handle(request: bytes, context: Context) -> bytes:
+            incoming = Incoming(method, context)
             try:
-                return await interceptor(request, Incoming(method, context))
+                answer = await interceptor(request, incoming)
             except Refused as refused:
                 await context.abort(refused.code, refused.details)
             except grpc.aio.AioRpcError as error:
                 await _pass_on(error, context)
+            else:
+                if incoming.initial:
+                    await context.send_initial_metadata(incoming.initial)
+                context.set_trailing_metadata(incoming.trailing)
+                return answer
             raise AssertionError("unreachable: abort raises")
 
         return handle
@@ -125,8 +137,11 @@ class Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     async def unary(self, request: bytes, incoming: Incoming, timeout_s: float | None) -> bytes:
         """Call the other side once. Raises grpc.aio.AioRpcError."""
-        call: Any = self._channel.unary_unary(incoming.method, None, None)
-        answer: bytes = await call(request, timeout=timeout_s, metadata=incoming.metadata)
+        method: Any = self._channel.unary_unary(incoming.method, None, None)
+        call = method(request, timeout=timeout_s, metadata=incoming.metadata)
+        answer: bytes = await call
+        incoming.initial = _forwarded(await call.initial_metadata())
+        incoming.trailing = _forwarded(await call.trailing_metadata())
         return answer
 
 
@@ -155,17 +170,19 @@ async def _joined(
 async def _answers(call: Any, context: Context, rewrite: Rewriter | None) -> None:
     initial = await call.initial_metadata()
     if initial:
-        await context.send_initial_metadata(_forwarded(tuple(initial)))
+        await context.send_initial_metadata(_forwarded(initial))
     async for message in call:
         await context.write(message if rewrite is None else await rewrite(message))
     code, trailing = await call.code(), await call.trailing_metadata()
     details = await call.details()
     if code is not grpc.StatusCode.OK:
-        await context.abort(code, details or "", _forwarded(tuple(trailing or ())))
+        await context.abort(code, details or "", _forwarded(trailing))
     if trailing:
-        context.set_trailing_metadata(_forwarded(tuple(trailing)))
+        context.set_trailing_metadata(_forwarded(trailing))
 
 
 async def _pass_on(error: grpc.aio.AioRpcError, context: Context) -> None:
-    trailing = _forwarded(tuple(error.trailing_metadata() or ()))
+    if initial := _forwarded(error.initial_metadata()):
+        await context.send_initial_metadata(initial)
+    trailing = _forwarded(error.trailing_metadata())
     await context.abort(error.code(), error.details() or "", trailing)

@@ -76,6 +76,8 @@ class Layer:
     links: Mapping[str, str] = field(default_factory=dict)
     directories: Mapping[str, int] = field(default_factory=dict)
     """Path -> mode; `.` is the root directory."""
+    modes: Mapping[str, int] = field(default_factory=dict)
+    """Of files that are not 755."""
 
     def tar(self) -> bytes:
         """As an uncompressed tar archive."""
@@ -84,7 +86,7 @@ class Layer:
             for name, mode in self.directories.items():
                 archive.addfile(_entry(name, tarfile.DIRTYPE, mode))
             for name, data in self.files.items():
-                entry = _entry(name, tarfile.REGTYPE, 0o755)
+                entry = _entry(name, tarfile.REGTYPE, self.modes.get(name, 0o755))
                 entry.size = len(data)
                 archive.addfile(entry, io.BytesIO(data))
             for name, target in self.links.items():
