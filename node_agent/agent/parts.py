@@ -27,6 +27,8 @@ class SaveWork(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: Path | None
     """Of the running box; None when no process writes."""
     when_busy: WhenBusy
+    only_changes: bool = False
+    """Push nothing when nothing changed: nobody asked for this save."""
     known: str = ""
     """Digest of the project's newest save that was pushed; empty before the first."""
 

@@ -184,6 +184,7 @@ class Saving:
             tags=row.tags,
             cgroup=await self._cgroup(uid),
             when_busy=self._when_busy.get(uid, WhenBusy.RETRY),
+            only_changes=unchanged_is_nothing(row.save.reason),
             known=self._journal.newest_digest(uid),
         )
 

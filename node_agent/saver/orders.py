@@ -32,6 +32,8 @@ class UpperSave(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     known: str = ""
     """Digest of the project's newest pushed save. An image of this upper's layers that is another
     one counts as changed even when the index says otherwise: a kill may have come between."""
+    only_changes: bool = False
+    """Push nothing, not even tags, when nothing changed."""
     full: bool = False
     """Write one whole layer whatever the index says, so that no earlier blob is referred to."""
 
@@ -41,7 +43,7 @@ class SavedImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     image: Image
     changed: bool
-    """False: the newest save holds the same; only the tags were put."""
+    """False: the newest save holds the same; at most tags were put."""
     layers: int
     """Above the runtime."""
     new_bytes: int

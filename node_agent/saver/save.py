@@ -87,15 +87,16 @@ class SaveWork:
         await self._gather(state.head.below)
         state = await self._shorten(state, runtime_layers(base))
         made = assemble(base, state.head)
-        await self._push(made)
+        changed = bool(copied.layers) or (bool(state.head.own) and made.digest != order.known)
+        if changed or not order.only_changes:
+            await self._push(made)
         state = msgspec.structs.replace(
             state, head=msgspec.structs.replace(state.head, image=made.digest)
         )
         await asyncio.to_thread(self._remember, state)
         self._fault("worker: index")
         await self._observer.step(SaveStep.PUSHED)
-        unknown = bool(state.head.own) and made.digest != order.known
-        return self._answer(made, copied, changed=bool(copied.layers) or unknown)
+        return self._answer(made, copied, changed=changed)
 
     async def _usable(self, found: Index | None) -> Index | None:
         """The index, if a layer of what changed since can be put on its image."""

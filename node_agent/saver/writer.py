@@ -111,6 +111,7 @@ class RegistryWriter(SaveWriter):
             expected_bytes=work.upper.bytes,
             exclude=(*wishes.saves, *less),
             known=work.known,
+            only_changes=work.only_changes,
             full=bool(less),
         )
 

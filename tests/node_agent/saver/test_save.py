@@ -108,6 +108,14 @@ async def test_an_unchanged_box_makes_no_layer(story: Story) -> None:
     assert again.new_bytes == 0
 
 
+async def test_what_nobody_asked_for_pushes_nothing_without_a_change(story: Story) -> None:
+    await story.begin()
+    fill(story.box.merged)
+    await story.save(tags=("save-1",), only_changes=True)
+    assert not (await story.save(tags=("save-2",), only_changes=True)).changed
+    assert await story.registry.tags(f"projects/{story.uid}") == ("save-1",)
+
+
 async def test_an_image_that_nobody_heard_of_counts_as_changed(story: Story) -> None:
     """A kill came after the index was stored and before the node agent noted the save."""
     await story.begin()
