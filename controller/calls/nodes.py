@@ -13,7 +13,6 @@ from controller.core.state import Box, BoxStep
 from controller.core.step import to_restore
 from controller.store import projects, runtimes, saves
 from controller.store.projects import ProjectRow
-from devbox.edge.space import space_of
 from devbox.model import nodes as n
 from devbox.model.errors import NotFound
 from devbox.model.orchestrator import Nothing
@@ -21,7 +20,7 @@ from devbox.model.projects import Desired
 from devbox.model.saves import SaveStep
 
 _LOOK_S = 5.0
-"""How often the disk is looked at while a node waits for orders."""
+"""How often it is looked whether something was kept for long enough, while a node waits."""
 _SETTLED = frozenset({SaveStep.RECORDED, SaveStep.DROPPED})
 _ALIVE = frozenset({BoxStep.UP, BoxStep.SERVING, BoxStep.SILENT})
 
@@ -85,19 +84,14 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
                 continue
 
     def _now(self, node: str) -> n.Orders:
-        fresh = gather(self._c.db.reader, node, idle_since=self._idle_since())
+        now, keep_s = self._c.clock(), self._c.settings.keep_upper_s
+        idle_since = now - keep_s if keep_s >= 0 else 0.0
+        fresh = gather(self._c.db.reader, node, idle_since=idle_since)
         fresh = replace(fresh, diffs=self._c.diffs.orders, disks=self._c.disks.orders)
         if fresh != replace(self._told, revision=0):
             self._revision += 1
         self._told = replace(fresh, revision=self._revision)
         return self._told
-
-    def _idle_since(self) -> float:
-        """Uppers of projects that stopped before then may go."""
-        now, keep_s = self._c.clock(), self._c.settings.keep_upper_s
-        if space_of(self._c.disk).low:
-            return now
-        return now - keep_s if keep_s >= 0 else 0.0
 
     async def report(self, request: n.Report) -> Nothing:
         """Take news. When it answers, the controller has it on disk."""
@@ -112,11 +106,12 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
 
 
 def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
-    """All that should be on a node now."""
+    """All that should be on a node now. Uppers of projects that stopped before then are to go."""
     rows = projects.everyone(db)
     alive = {row.uid: row for row in rows if row.desired is not Desired.DELETED}
     gone = [row for row in rows if row.desired is Desired.DELETED and row.state.box is None]
     builds = [row for row in runtimes.everything(db) if row.wanted]
+    idle = _idle(db, node, alive)
     pending = [entry.order for entry in saves.orders(db) if not entry.refused]
     return n.Orders(
         revision=0,
@@ -134,7 +129,8 @@ def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
             for row in builds
         ),
         autosaves=tuple(_autosave(row) for row in alive.values() if _autosaved(row)),
-        collectable=_collectable(db, node, alive, idle_since),
+        collectable=tuple(row.uid for row in idle if row.state.stopped_at <= idle_since),
+        evictable=tuple(row.uid for row in idle),
     )
 
 
@@ -169,17 +165,11 @@ def _autosave(row: ProjectRow) -> n.AutosaveRule:
     )
 
 
-def _collectable(
-    db: sqlite3.Connection, node: str, alive: dict[str, ProjectRow], idle_since: float
-) -> tuple[str, ...]:
+def _idle(db: sqlite3.Connection, node: str, alive: dict[str, ProjectRow]) -> list[ProjectRow]:
     """Stopped projects whose newest save holds all of their upper, longest stopped first."""
     kept = [(upper, alive.get(upper.project_uid)) for upper in runtimes.uppers(db, node)]
-    found = [
-        row
-        for upper, row in kept
-        if row and row.state.stopped_at <= idle_since and _is_idle(row, upper) and _holds(db, upper)
-    ]
-    return tuple(row.uid for row in sorted(found, key=lambda row: row.state.stopped_at))
+    found = [row for upper, row in kept if row and _is_idle(row, upper) and _holds(db, upper)]
+    return sorted(found, key=lambda row: row.state.stopped_at)
 
 
 def _is_idle(row: ProjectRow, upper: n.UpperReport) -> bool:

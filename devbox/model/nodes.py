@@ -177,7 +177,9 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     builds: tuple[BuildOrder, ...] = ()
     autosaves: tuple[AutosaveRule, ...] = ()
     collectable: tuple[str, ...] = ()
-    """Project uids whose upper may be given back once its newest save is recorded."""
+    """Project uids whose upper is to be given back: they have been stopped for long enough."""
+    evictable: tuple[str, ...] = ()
+    """Project uids whose upper may go when the disk runs low, longest stopped first."""
 
 
 class AskOrders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,6 +1,8 @@
 """What containerd runs, as the loop asks for it."""
 
-from collections.abc import Mapping
+import contextlib
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from devbox.edge.containerd.client import Containerd
@@ -8,6 +10,7 @@ from devbox.edge.containerd.proto import tasks_pb2
 from devbox.model.errors import NotFound
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_FRESH_S = 120.0
 _ENDED = {tasks_pb2.STOPPED, tasks_pb2.UNKNOWN}
 
 
@@ -38,6 +41,30 @@ class ContainerdView:
         except (FileNotFoundError, ProcessLookupError):
             return None
         return freezer(text)
+
+    async def unused_images(self, kept: Collection[str]) -> Sequence[str]:
+        """Digests of our images that no container uses, without `kept`, longest untouched first.
+
+        An image that was touched just now may be about to get a box.
+        """
+        used = {container.image for container in await self._containerd.containers()}
+        images = await self._containerd.images()
+        needed = {image.target.digest for image in images if image.name in used}
+        ours = tuple(f"{self._registry_host}/{kind}/" for kind in ("runtimes", "projects"))
+        fresh = time.time() - _FRESH_S
+        touched: dict[str, float] = {}
+        for image in images:
+            digest = image.target.digest
+            if digest not in needed and digest not in kept and image.name.startswith(ours):
+                last = image.updated_at.ToNanoseconds() / 1e9
+                touched[digest] = max(last, touched.get(digest, 0.0))
+        return sorted((d for d, last in touched.items() if last < fresh), key=touched.__getitem__)
+
+    async def remove_image(self, digest: str) -> None:
+        """Remove every name of an image. Returns once its disk is given back."""
+        for image in await self._containerd.images(f"target.digest=={digest}"):
+            with contextlib.suppress(NotFound):
+                await self._containerd.delete_image(image.name, wait=True)
 
     async def forget_images(self, repository: str) -> None:
         """Remove containerd's image records of a repository."""

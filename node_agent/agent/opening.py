@@ -40,6 +40,7 @@ async def open_parts(
                 writer=RegistryWriter(registry, saver, layout, settings.freeze_limit_ms),
                 uppers=removing,
                 containers=ContainerdView(containerd, settings.registry_host),
+                data=layout.data,
                 builder=Builder(registry, saver, layout.builds),
                 sweeping=Sweeping(layout.registry),
                 meter=Measuring(layout, journal, settings.node),

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -50,6 +51,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     writer: SaveWriter
     uppers: UpperKeeper
     containers: Containers
+    data: Path
+    """Where uppers, images and the registry lie: one disk."""
     builder: RuntimeBuilder
     sweeping: Sweeping
     meter: DiskMeter
@@ -72,6 +75,7 @@ class Ordered:
         """Comparisons and measurements that somebody waits for."""
         self._comparing = asyncio.Semaphore(1)
         self.autosaves: tuple[AutosaveRule, ...] = ()
+        self.evictable: tuple[str, ...] = ()
 
     async def run(self, node: str, controller: NodeOrders) -> None:
         """Pull orders until cancelled."""
@@ -93,6 +97,7 @@ class Ordered:
     def take(self, orders: Orders) -> None:
         """Start what is not started yet."""
         self.autosaves = orders.autosaves
+        self.evictable = orders.evictable
         for rule in orders.autosaves:
             self._saving.remember(rule.project_uid, rule.when_busy)
         self._take_saves(orders)
@@ -113,7 +118,7 @@ class Ordered:
         for build in orders.builds:
             self._once(f"build/{build.name}/{build.attempt}", partial(self._build, build))
         for uid in orders.collectable:
-            self._once(f"collect/{uid}", partial(self._collect, uid), again=True)
+            self._once(f"collect/{uid}", partial(self.collect, uid), again=True)
 
     def _take_saves(self, orders: Orders) -> None:
         for order in orders.saves:
@@ -126,7 +131,7 @@ class Ordered:
             self._reporting.changed()
 
     def _once(
-        self, key: str, work: Callable[[], Coroutine[Any, Any, None]], *, again: bool = False
+        self, key: str, work: Callable[[], Coroutine[Any, Any, object]], *, again: bool = False
     ) -> None:
         if key in self._working or key in self._done:
             return
@@ -134,7 +139,7 @@ class Ordered:
         self._tasks.start(self._until_done(key, work, again=again), key)
 
     async def _until_done(
-        self, key: str, work: Callable[[], Coroutine[Any, Any, None]], *, again: bool
+        self, key: str, work: Callable[[], Coroutine[Any, Any, object]], *, again: bool
     ) -> None:
         try:
             while True:
@@ -234,15 +239,17 @@ class Ordered:
             )
         self._reporting.runtime(built)
 
-    async def _collect(self, uid: str) -> None:
+    async def collect(self, uid: str) -> bool:
         """Give the disk of an upper back; only what is recorded, and only while nobody uses it.
 
-        The last recorded save may be of an older box: boxes that changed nothing make no save.
+        Tells whether it went. Raises Unavailable when it cannot go now. The last recorded save may
+        be of an older box: boxes that changed nothing make no save.
         """
         upper, last = self._journal.upper(uid), self._journal.last_recorded(uid)
         if upper is None or upper.dirty or last is None:
-            return
+            return False
         if self._journal.open_saves(uid) or self._journal.boxes_of_project(uid):
-            return
+            return False
         await self._saving.give_back(uid)
         self._reporting.changed()
+        return True

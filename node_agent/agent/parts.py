@@ -1,6 +1,6 @@
 """What the loop asks of the other rooms. Each is implemented once and faked in the loop's tests."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -92,6 +92,9 @@ class UpperKeeper(Protocol):
     async def collect(self, project_uid: str) -> None:
         """The same, and Unavailable too when a box ran on it since its newest save was begun."""
 
+    async def idle(self) -> None:
+        """Wait until the disk of all that was removed is given back."""
+
 
 class Containers(Protocol):
     """What containerd runs."""
@@ -104,6 +107,12 @@ class Containers(Protocol):
 
     async def forget_images(self, repository: str) -> None:
         """Remove containerd's images of a repository."""
+
+    async def unused_images(self, kept: Collection[str]) -> Sequence[str]:
+        """Digests of images that no container uses, without `kept`, longest unused first."""
+
+    async def remove_image(self, digest: str) -> None:
+        """Remove an image from containerd. Returns once its disk is given back."""
 
 
 class DiskMeter(Protocol):

@@ -399,11 +399,13 @@ async def test_uppers_are_collected_only_when_their_save_holds_them(house: House
     await report(house, uppers=(upper,))
     await pushed(house, await ask(house), 1)
     assert told() == (), "it runs"
+    assert (await orders(house)).evictable == ()
     await house.orchestrator.stop_project(KEY)
     await until_phase(house.orchestrator, Phase.STOPPED)
     assert told() == (project.uid,)
     assert told(idle_since=1.0) == ()
     assert (await orders(house)).collectable == (), "kept, while there is room"
+    assert (await orders(house)).evictable == (project.uid,)
     later = Save(
         project_uid=project.uid,
         seq=2,
@@ -413,7 +415,43 @@ async def test_uppers_are_collected_only_when_their_save_holds_them(house: House
     )
     await report(house, saves=(later,))
     assert told() == (), "a save is under way"
+    assert (await orders(house)).evictable == ()
     assert runtimes.uppers(house.db.reader, NODE) == (upper,)
+
+
+async def test_what_may_go_is_told_longest_stopped_first(tmp_path: Path) -> None:
+    now = [1000.0]
+    house = await open_house(tmp_path, clock=lambda: now[0])
+    await report(house, runtimes=(ready("python"),))
+    uids, uppers = [], []
+    for seq, name in enumerate(("first", "second", "third"), start=1):
+        key = o.ProjectKey(namespace="team", name=name)
+        project = (await create(house.orchestrator, key, start=True)).project
+        await report(house, prepared=((project.uid, image(f"projects/{project.uid}")),))
+        await until_phase(house.orchestrator, Phase.RUNNING, key)
+        uids.append(project.uid)
+        uppers.append(
+            n.UpperReport(
+                project_uid=project.uid, generation=1, image=image("x"), bytes=9, in_use=False
+            )
+        )
+        await report(house, uppers=tuple(uppers))
+        asked = o.AskSave(namespace="team", name=name)
+        await house.orchestrator.ask_save(asked)
+        (order,) = (await orders(house)).saves
+        stored = image(f"projects/{project.uid}", str(seq))
+        await report(
+            house,
+            saves=(save(order, 1, SaveStep.PUSHED),),
+            images=((project.uid, 1, stored),),
+        )
+    for name in ("second", "third", "first"):
+        now[0] += 1.0
+        key = o.ProjectKey(namespace="team", name=name)
+        await house.orchestrator.stop_project(key)
+        await until_phase(house.orchestrator, Phase.STOPPED, key)
+    assert (await orders(house)).evictable == (uids[1], uids[2], uids[0])
+    await house.close()
 
 
 async def test_uppers_go_after_the_time_that_the_settings_give(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The loop, with fakes of the other rooms: what is ordered is made, told, and survives."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -169,6 +169,15 @@ class Rooms:
     async def cgroup(self, container_id: str) -> Path | None:
         return Path("/cg") / container_id if self.running.get(container_id) else None
 
+    async def idle(self) -> None:
+        self.asked.append("idle")
+
+    async def unused_images(self, kept: Collection[str]) -> list[str]:
+        return []
+
+    async def remove_image(self, digest: str) -> None:
+        self.asked.append(f"remove {digest}")
+
     async def forget_images(self, repository: str) -> None:
         self.asked.append(f"forget {repository}")
 
@@ -204,6 +213,7 @@ class Node:
             writer=self.rooms,
             uppers=self.rooms,
             containers=self.rooms,
+            data=registry,
             builder=self.rooms,
             sweeping=Sweeping(registry),
             meter=self.rooms,
