@@ -1,6 +1,5 @@
 """`devbox cp`: scp with a project's name in front of the path."""
 
-import asyncio
 import os
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from devbox.cli import known_hosts, openssh
-from devbox.cli.lazy import Call, command
+from devbox.cli.lazy import Call, command, to_end
 from devbox.cli.options import Namespace
 from devbox.model.errors import BadInput
 
@@ -38,7 +37,7 @@ def cp(
         what = "no project is named" if not names else "more than one project is named"
         raise BadInput(what, "One side is NAME:PATH, the other is here.")
     wanted = target(call, names.pop(), namespace)
-    project = asyncio.run(fetch_project(wanted))
+    project = to_end(fetch_project(wanted))
     known_hosts.pin({project.uid: project.host_key})
     proxy = openssh.proxy_command(["--context", wanted.context.name, wanted.place])
     flags = ["-r"] if recursive else []

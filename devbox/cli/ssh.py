@@ -1,6 +1,5 @@
 """`devbox ssh`: a shell or a command in a box, by name or by address alone."""
 
-import asyncio
 import os
 import shlex
 import sys
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from devbox.cli import known_hosts, openssh
-from devbox.cli.lazy import Call, command
+from devbox.cli.lazy import Call, command, to_end
 from devbox.cli.options import Namespace, complete_projects
 from devbox.cli.reach import Target, target
 from devbox.cli.sessions import fetch_project, target_of_address
@@ -114,7 +113,7 @@ def _carry(call: Call, wanted: Target, *, stdio: bool, port: int | None) -> int:
         raise BadInput("--stdio and --listen are two ways", "Give one of them.")
     from devbox.cli.listen import listen
 
-    asyncio.run(listen(call, wanted, port))
+    to_end(listen(call, wanted, port))
     return 0
 
 
@@ -177,7 +176,7 @@ def _by_address(url: str, options: Options) -> None:
 
 
 def _become(wanted: Target, proxy: str, options: Options, environment: dict[str, str]) -> None:
-    project = asyncio.run(fetch_project(wanted))
+    project = to_end(fetch_project(wanted))
     known_hosts.pin({project.uid: project.host_key})
     if project.status.phase == "stopped" and sys.stderr.isatty():
         print(f"{project.name} is stopped; connecting starts it.", file=sys.stderr)

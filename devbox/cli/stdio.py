@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from devbox.cli.lazy import to_end
 from devbox.cli.sessions import dial_of, open_session
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ _GOODBYE = 3.0
 
 def serve_stdio(wanted: "Target") -> int:
     """Carry this process's stdin and stdout until both directions have ended."""
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_told(wanted))
+    return to_end(_until_told(wanted))
 
 
 async def _until_told(wanted: "Target") -> int:

@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
-import ipaddress
 import socket
 from collections.abc import Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from devbox.edge.links.connecting import connect_any
+from devbox.edge.pacing import is_near
 from devbox.wire.errors import LinkBroken
 
 _HEAD_BYTES = 16 << 10
@@ -16,7 +16,7 @@ _HEAD_BYTES = 16 << 10
 def proxy_for(url: SplitResult, environ: Mapping[str, str]) -> str | None:
     """The proxy that https_proxy, http_proxy, all_proxy, no_proxy ask for; never for loopback."""
     host = url.hostname or ""
-    if _is_loopback(host) or _excepted(host, _variable(environ, "no_proxy")):
+    if is_near(host) or _excepted(host, _variable(environ, "no_proxy")):
         return None
     secure = url.scheme in {"https", "wss"}
     chosen = _variable(environ, "https_proxy" if secure else "http_proxy")
@@ -31,13 +31,6 @@ def _excepted(host: str, no_proxy: str) -> bool:
     """Whether `host` is, or lies under, a name in the list."""
     names = [name.strip().lstrip(".").lower() for name in no_proxy.split(",")]
     return any(name and (name in {"*", host} or host.endswith(f".{name}")) for name in names)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def connect_through(proxy: str, host: str, port: int) -> socket.socket:

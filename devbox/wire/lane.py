@@ -111,7 +111,7 @@ class LaneCore:
         core.ending = True
         self._wake(core)
 
-    def read(self, core: StreamCore, limit: int) -> bytes | None:
+    def read(self, core: StreamCore, limit: int) -> bytes | memoryview | None:
         """As StreamCore.read, and give credit back."""
         data = core.read(limit)
         if data:
@@ -121,6 +121,7 @@ class LaneCore:
     def _give_credit(self, core: StreamCore) -> None:
         if count := core.grant():
             self._control.append((Kind.CREDIT, core.ident, CREDIT_PAYLOAD.pack(count)))
+            self._acknowledge()  # in the same packet: the peer forgets what it need not keep
 
     def finish(self, core: StreamCore) -> None:
         """Close cleanly: what is pending arrives, then END; what comes is dropped."""

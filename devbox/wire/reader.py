@@ -1,14 +1,17 @@
 """One link's incoming bytes as frames. Owns the receive buffer; knows no socket.
 
-The common case, one whole frame in one whole websocket message, costs one copy of the payload:
-unmasking it. Anything else an intermediary made of it is put together again, more slowly.
+The common case is one whole frame in one whole websocket message. Then a large payload is not
+copied: the frame has a view of the buffer, or what unmasking makes of it. Anything else an
+intermediary made of it is put together again, more slowly.
 
 Invariant: `_start <= _end <= len(_buffer)`, the bytes between are received and not yet read, and
-they never hold a complete websocket message of legal size when `frames` returns.
+they never hold a complete websocket message of legal size when `frames` returns. Bytes before
+`_start` may be looked at by frames, and are not written again before all of these are gone.
 """
 
 from typing import NamedTuple
 
+from devbox.wire.blocks import SMALL, VIEW_FROM, Blocks, unused
 from devbox.wire.frames import HEADER, HEADER_BYTES, MAX_DATA, Frame, check_header
 from devbox.wire.websocket import (
     CLOSE,
@@ -20,9 +23,8 @@ from devbox.wire.websocket import (
     parse_header,
 )
 
-BUFFER_BYTES = 512 << 10
 _WHOLE = MAX_DATA + HEADER_BYTES
-_MIN_ROOM = 64 << 10
+_NO_KEY = bytes(KEY_BYTES)
 
 
 class Control(NamedTuple):
@@ -37,8 +39,10 @@ class LinkReader:
 
     def __init__(self, *, masked: bool) -> None:
         self._masked = masked
-        self._buffer = bytearray(BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
+        self._buffer = bytearray(SMALL)
+        self._blocks = Blocks()
+        self._needed = 0
+        """Bytes from `_start` on that the message lying there takes."""
         self._start = 0
         self._end = 0
         self._key = b""
@@ -47,15 +51,19 @@ class LinkReader:
 
     def room(self) -> memoryview:
         """Where to put the next bytes; never empty."""
-        if self._start == self._end:
+        size = len(self._buffer)
+        if self._start == self._end and (not self._end or unused(self._buffer)):
             self._start = self._end = 0
-        elif BUFFER_BYTES - self._end < _MIN_ROOM or (
-            BUFFER_BYTES - self._start < _WHOLE + MAX_HEADER
-        ):
-            kept = self._end - self._start
-            self._view[:kept] = self._view[self._start : self._end]
-            self._start, self._end = 0, kept
-        return self._view[self._end :]
+        elif size - self._end < size // 8 or size - self._start < self._needed:
+            self._renew()
+        return memoryview(self._buffer)[self._end :]
+
+    def _renew(self) -> None:
+        """Go on in another block; the beginning of a message comes along."""
+        kept = self.waiting()
+        self._buffer = self._blocks.after(self._buffer)
+        self._buffer[: len(kept)] = kept
+        self._start, self._end = 0, len(kept)
 
     def put(self, count: int) -> None:
         """`count` bytes were written to the start of `room()`."""
@@ -63,7 +71,7 @@ class LinkReader:
 
     def waiting(self) -> memoryview:
         """Bytes received and not yet read, for what comes before the first frame (HTTP)."""
-        return self._view[self._start : self._end]
+        return memoryview(self._buffer)[self._start : self._end]
 
     def skip(self, count: int) -> None:
         """Forget the first `count` of the waiting bytes."""
@@ -92,9 +100,10 @@ class LinkReader:
 
     def _message(self, found: list[Frame | Control]) -> bool:
         """Read one websocket message, or the header of one that comes in pieces."""
-        view = self._view[self._start : self._end]
+        view = self.waiting()
         head = parse_header(view, masked=self._masked)
         if head is None:
+            self._needed = MAX_HEADER
             return False
         body = view[head.size :]
         if head.opcode >= CLOSE:
@@ -104,6 +113,7 @@ class LinkReader:
             self._key, self._left = head.key, head.length
             return True
         if len(body) < head.length:
+            self._needed = head.size + head.length
             return False
         self._start += head.size + head.length
         self._whole(head, body[: head.length], found)
@@ -125,7 +135,7 @@ class LinkReader:
             length = word & 0xFFFFFF
             if length + HEADER_BYTES == head.length:
                 check_header(word >> 24, length)
-                payload = _unmask(body[HEADER_BYTES:], head.key)
+                payload = _payload(body[HEADER_BYTES:], head.key)
                 found.append(Frame(word >> 24, stream, number, payload))
                 return
         self._pieces += _unmask(body, head.key)
@@ -136,7 +146,7 @@ class LinkReader:
         count = min(self._left, self._end - self._start)
         if not count:
             return False
-        body = self._view[self._start : self._start + count]
+        body = self.waiting()[:count]
         self._pieces += _unmask(body, self._key)
         self._start += count
         self._left -= count
@@ -161,4 +171,11 @@ class LinkReader:
 
 
 def _unmask(data: memoryview | bytes, key: bytes) -> bytes:
-    return apply_mask(data, key) if key else bytes(data)
+    return apply_mask(data, key) if key and key != _NO_KEY else bytes(data)
+
+
+def _payload(data: memoryview, key: bytes) -> bytes | memoryview:
+    """As `_unmask`, but of the buffer itself where there is nothing to unmask."""
+    if len(data) < VIEW_FROM or (key and key != _NO_KEY):
+        return _unmask(data, key)
+    return data.toreadonly()

@@ -60,11 +60,15 @@ class StreamCore:
     # -- sending
 
     def queue(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes to send. Raises DevboxError when the stream cannot take any."""
+        """Take bytes to send. Raises DevboxError when the stream cannot take any.
+
+        Bytes and read-only views are kept as they are: they must not change any more.
+        """
         self.check_sending()
         if len(data):
-            kept = data if isinstance(data, bytes) else bytes(data)
-            self.pending.append(memoryview(kept))
+            view = memoryview(data)
+            kept = view if view.readonly else memoryview(bytes(data))
+            self.pending.append(kept)
             self.pending_bytes += len(kept)
 
     def check_sending(self) -> None:
@@ -115,8 +119,10 @@ class StreamCore:
         self.buffered += len(data)
         self.chunks.append(data)
 
-    def read(self, limit: int) -> bytes | None:
+    def read(self, limit: int) -> bytes | memoryview | None:
         """Up to `limit` bytes; b"" at the end; None when there is nothing yet.
+
+        A view is of memory that is used again once it is gone: to be passed on or copied at once.
 
         Raises the peer's error once all before it was read.
         """
@@ -127,7 +133,7 @@ class StreamCore:
         ended = self.machine.state in {StreamState.THEY_ENDED, StreamState.CLOSED}
         return b"" if ended else None
 
-    def _pop(self, limit: int) -> bytes:
+    def _pop(self, limit: int) -> bytes | memoryview:
         first = self.chunks[0]
         if len(first) > limit:
             view = memoryview(first)
@@ -137,7 +143,15 @@ class StreamCore:
             self.chunks.popleft()
         self.buffered -= len(first)
         self.owed += len(first)
-        return first if isinstance(first, bytes) else bytes(first)
+        return first
+
+    def settle(self) -> None:
+        """What nobody read at once may wait for long: hold its bytes alone, not all around them.
+
+        To be called after every delivery, so that only the last chunk can be a view.
+        """
+        if self.chunks and isinstance(self.chunks[-1], memoryview):
+            self.chunks[-1] = bytes(self.chunks[-1])
 
     def grant(self) -> int:
         """Credit worth giving back now, or 0."""

@@ -11,14 +11,15 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from devbox.edge.links.streams import READ_BYTES, Stream
+from devbox.edge.links.streams import Stream
 from devbox.edge.pacing import connect_near, is_near, unpace_listeners
 from devbox.edge.sockets import bind_private
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Unavailable
+from devbox.wire.blocks import Inlet
 
-_PENDING_HIGH = 512 << 10
-_WATER = 512 << 10
+_PENDING_HIGH = 1 << 20
+_WATER = 1 << 20
 
 
 class Bridge(asyncio.BufferedProtocol):
@@ -26,11 +27,11 @@ class Bridge(asyncio.BufferedProtocol):
 
     def __init__(self, accepted: "Callable[[Bridge], None] | None" = None) -> None:
         self._accepted = accepted
-        self._buffer = memoryview(bytearray(READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self._stream: Stream | None = None
         self._may_write = True
         self._reading = True
+        self._inlet = Inlet()
         self._early = b""
         """What a loop delivers although reading was paused before it began."""
         self._socket_ended = False
@@ -50,11 +51,11 @@ class Bridge(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Where the next bytes go."""
-        return self._buffer
+        return self._inlet.room()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes for the stream."""
-        data = bytes(self._buffer[:nbytes])
+        data = self._inlet.take(nbytes)
         if self._stream is None:
             self._early += data
             self._reading = True
@@ -95,7 +96,7 @@ class Bridge(asyncio.BufferedProtocol):
 
     async def run(self, stream: Stream) -> None:
         """Join until both directions ended. Raises the DevboxError that the stream ended with."""
-        self._stream = stream
+        self._stream, self._inlet = stream, stream.inlet
         stream.watch(self._step)
         if self._early:
             stream.write_now(self._early)
@@ -134,7 +135,7 @@ class Bridge(asyncio.BufferedProtocol):
 
     def _write_socket(self, stream: Stream, transport: asyncio.Transport) -> None:
         while self._may_write and not self._stream_ended:
-            data = stream.read_now()
+            data = stream.view_now()
             if data is None:
                 return
             if data:

@@ -10,8 +10,9 @@ import socket
 from collections.abc import Callable
 
 from devbox.model.errors import DevboxError
+from devbox.wire.blocks import VIEW_FROM
 from devbox.wire.errors import LinkBroken
-from devbox.wire.frames import Frame, Lane, pack_header
+from devbox.wire.frames import MAX_DATA, Frame, Lane, pack_header
 from devbox.wire.reader import Control, LinkReader
 from devbox.wire.states import LINK, LinkMove, LinkState, Machine
 from devbox.wire.websocket import (
@@ -28,6 +29,7 @@ from devbox.wire.websocket import (
 
 _WATER = {Lane.INTERACTIVE: 64 << 10, Lane.BULK: 1 << 20}
 _LINGER_S = 5.0
+_NO_KEY = bytes(KEY_BYTES)
 _NORMAL_CLOSE = b"\x03\xe8"
 
 
@@ -36,10 +38,15 @@ class Closed(LinkBroken):
 
 
 class Conduit(asyncio.BufferedProtocol):
-    """Callbacks are set by `run`; before that, heads and first frames are awaited."""
+    """Callbacks are set by `run`; before that, heads and first frames are awaited.
 
-    def __init__(self, *, client: bool) -> None:
+    A client masks. With `private` nobody stands between who could take payloads for HTTP (RFC 6455
+    section 10.3): large ones then have the key 0, and are neither masked nor copied.
+    """
+
+    def __init__(self, *, client: bool, private: bool = False) -> None:
         self._client = client
+        self._plain_from = VIEW_FROM if private else MAX_DATA + 1
         self._reader = LinkReader(masked=not client)
         self._transport: asyncio.Transport | None = None
         self._early: list[Frame] = []
@@ -206,6 +213,9 @@ class Conduit(asyncio.BufferedProtocol):
         length = len(header) + len(frame.payload)
         if not self._client:
             transport.writelines((ws(BINARY, length, b"") + header, frame.payload))
+            return
+        if len(frame.payload) >= self._plain_from:
+            transport.writelines((ws(BINARY, length, _NO_KEY) + header, frame.payload))
             return
         key = os.urandom(KEY_BYTES)
         head = ws(BINARY, length, key) + apply_mask(header, key)

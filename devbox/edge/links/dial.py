@@ -6,6 +6,7 @@ import os
 import ssl as tls
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,6 +15,7 @@ from devbox.edge.failures import Failure, error_of
 from devbox.edge.http1 import parse_response
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.connecting import connect_any
+from devbox.edge.pacing import is_near
 from devbox.edge.proxies import connect_through, proxy_for
 from devbox.model import errors
 from devbox.model.errors import DevboxError, Unavailable
@@ -75,10 +77,11 @@ async def _connect(target: Target, turn: int) -> Conduit:
         sock = await connect_any(host, port, turn)
     else:
         sock = await connect_through(proxy, host, port)
+    conduit = partial(Conduit, client=True, private=is_private(secure, host, proxy))
     loop, name = asyncio.get_running_loop(), host if secure else None
     try:
         _, link = await loop.create_connection(
-            _conduit, sock=sock, ssl=context, server_hostname=name
+            conduit, sock=sock, ssl=context, server_hostname=name
         )
     except BaseException:
         sock.close()
@@ -86,8 +89,9 @@ async def _connect(target: Target, turn: int) -> Conduit:
     return link
 
 
-def _conduit() -> Conduit:
-    return Conduit(client=True)
+def is_private(secure: bool, host: str, proxy: str | None) -> bool:
+    """Whether nobody on the way could take what we send for requests of his own."""
+    return secure or (proxy is None and is_near(host))
 
 
 async def _upgrade(link: Conduit, target: Target) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from devbox.edge.links.conduit import Conduit
 from devbox.model.errors import DevboxError, Internal
+from devbox.wire.blocks import Inlet
 from devbox.wire.errors import LinkBroken, ProtocolError
 from devbox.wire.frames import Frame, Kind, Lane, Reason, decode
 from devbox.wire.lane import Event, EventKind, LaneCore
@@ -62,10 +63,20 @@ class Stream:
 
     def read_now(self, limit: int = READ_BYTES) -> bytes | None:
         """As `read`, but None when there is nothing yet."""
+        data = self.view_now(limit)
+        return bytes(data) if isinstance(data, memoryview) else data
+
+    def view_now(self, limit: int = READ_BYTES) -> bytes | memoryview | None:
+        """As `read_now`; a view must be passed on at once: it keeps much memory from being used."""
         data = self._driver.core.read(self._core, limit)
         if data:
             self._driver.flush()
         return data
+
+    @property
+    def inlet(self) -> Inlet:
+        """Where to read what `write_now` is then given, so that nothing is copied."""
+        return self._driver.inlet
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send; waits while too much is under way. Raises DevboxError when closed."""
@@ -79,7 +90,10 @@ class Stream:
                 raise self._core.error
 
     def write_now(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue without waiting; the caller watches `pending_bytes`."""
+        """Queue without waiting; the caller watches `pending_bytes`.
+
+        Bytes and read-only views are not copied: they must not change any more.
+        """
         self._driver.core.send(self._core, data)
         self._driver.flush()
         if not self.drained:
@@ -149,6 +163,8 @@ class LaneDriver:
     def __init__(self, lane: Lane, session: "Session", *, opens: bool) -> None:
         self.core = LaneCore(lane, opens=opens)
         self.link: Conduit | None = None
+        self.inlet = Inlet()
+        self._taking = False
         self.waiting: set[Stream] = set()
         self._session = session
         self.acknowledged = asyncio.Event()
@@ -190,6 +206,8 @@ class LaneDriver:
 
     def flush(self) -> None:
         """Give the link what it takes, then let writers go on."""
+        if self._taking:
+            return
         link = self.link
         if link is not None:
             while link.writable and (frame := self.core.next_frame()) is not None:
@@ -203,23 +221,29 @@ class LaneDriver:
             face.notify()
 
     def take(self, frames: list[Frame]) -> None:
-        """Frames from the link."""
+        """Frames from the link. What they make the lane say is said once, after all of them."""
+        self._taking = True
         try:
             for frame in frames:
                 if frame.kind == Kind.GOODBYE:
                     self._session.taken_goodbye(decode(frame.payload, Reason))
-                    return
-                event = self.core.receive(frame)
-                if event is not None:
-                    self._dispatch(event)
+                    break
+                self._take(frame)
         except ProtocolError as error:
             self._session.fault(error)
-            return
         except LinkBroken as error:
             if self.link is not None:
                 self.link.abort(str(error))
-            return
+        finally:
+            self._taking = False
         self.flush()
+
+    def _take(self, frame: Frame) -> None:
+        event = self.core.receive(frame)
+        if event is not None:
+            self._dispatch(event)
+            if event.stream is not None:
+                event.stream.settle()
 
     def _dispatch(self, event: Event) -> None:
         if event.stream is None:

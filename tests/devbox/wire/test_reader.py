@@ -7,6 +7,7 @@ import websockets.speedups as speedups
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devbox.wire.blocks import VIEW_FROM, Inlet
 from devbox.wire.errors import LinkBroken, ProtocolError
 from devbox.wire.frames import MAX_CONTROL, MAX_DATA, Frame, Kind, pack_header
 from devbox.wire.reader import Control, LinkReader
@@ -141,3 +142,47 @@ def test_random_bytes_give_frames_or_one_clear_error(data: bytes, masked: bool) 
 def test_masking_is_the_compiled_one() -> None:
     """The one in Python would take most of a link's time."""
     assert apply_mask is speedups.apply_mask
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.sampled_from([1000, VIEW_FROM, 200_000, MAX_DATA]), min_size=5, max_size=25),
+    st.integers(0, 12),
+    st.sampled_from([b"", bytes(4), KEY]),
+)
+def test_what_was_read_stays_until_nobody_looks(sizes: list[int], kept: int, key: bytes) -> None:
+    """Large payloads are views of memory that is used again, but never under who holds one."""
+    reader = LinkReader(masked=bool(key))
+    held: list[tuple[bytes, bytes | memoryview]] = []
+    for number, size in enumerate(sizes):
+        payload = number.to_bytes(4, "big") * (size // 4)
+        for one in reader.feed(message(flat(Frame(Kind.DATA, 1, number, payload)), key)):
+            assert isinstance(one, Frame)
+            held.append((payload, one.payload))
+        del held[: -kept or len(held)]
+        assert all(seen == sent for sent, seen in held)
+
+
+def test_memory_is_used_again() -> None:
+    reader = LinkReader(masked=False)
+    wire = message(flat(Frame(Kind.DATA, 1, 1, b"x" * MAX_DATA)), b"")
+    seen = set()
+    for _ in range(50):
+        (frame,) = reader.feed(wire)
+        assert isinstance(frame, Frame)
+        assert isinstance(frame.payload, memoryview)
+        seen.add(id(frame.payload.obj))
+    assert len(seen) <= 2
+
+
+def test_an_inlet_gives_what_was_put_in() -> None:
+    inlet, held = Inlet(), []
+    for number in range(60):
+        room = inlet.room()
+        count = min(len(room), (number % 7 + 1) * 40_000)
+        data = bytes([number]) * count
+        room[:count] = data
+        held.append((data, inlet.take(count)))
+        del room, held[:-5]
+        assert all(seen == sent for sent, seen in held)
+    assert {type(seen) for _, seen in held} == {bytes, memoryview}
