@@ -27,7 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from devbox.edge.layout import Layout
 from devbox.edge.links import Lane, Request, SessionServer, Target, connect, listen
-from devbox.edge.pacing import connect_near, unpace
+from devbox.edge.links.connecting import connect_any
+from devbox.edge.pacing import unpace
 from devbox.edge.rpc import serve
 from devbox.model import orchestrator as o
 from devbox.model.grants import GRANT_HEADER, Grant
@@ -172,7 +173,7 @@ async def _relay(target: int) -> None:
         while True:
             near, _ = await loop.sock_accept(listener)
             near.setblocking(False)
-            far = await connect_near("127.0.0.1", target)
+            far = await connect_any("127.0.0.1", target)
             for side in (near, far):
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             SplicedLink(near, far, pipes).start(lambda: None)

@@ -5,7 +5,6 @@ that is the point of it; between two processes of one machine the timers cost se
 than the sending. Knows no protocol.
 """
 
-import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -71,22 +70,3 @@ def is_near(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
-
-
-async def connect_near(host: str, port: int) -> socket.socket:
-    """A connection to this machine's own `host`, unpaced from its start. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for number, (family, kind, protocol, _, address) in enumerate(found, 1):
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
-        unpace(sock)
-        try:
-            await loop.sock_connect(sock, address)
-        except BaseException as error:
-            sock.close()
-            if not isinstance(error, OSError) or number == len(found):
-                raise
-        else:
-            return sock
-    raise OSError(f"{host} has no address")

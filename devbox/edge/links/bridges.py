@@ -11,8 +11,9 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from devbox.edge.links.connecting import connect_any
 from devbox.edge.links.streams import Stream
-from devbox.edge.pacing import connect_near, is_near, unpace_listeners
+from devbox.edge.pacing import unpace_listeners
 from devbox.edge.sockets import bind_private
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Unavailable
@@ -172,19 +173,11 @@ class Bridge(asyncio.BufferedProtocol):
 async def bridge_tcp(stream: Stream, host: str, port: int) -> None:
     """Connect and join. Raises Unavailable when nothing listens there."""
     try:
-        bridge = await _connected(host, port)
+        sock = await connect_any(host, port)
+        _, bridge = await asyncio.get_running_loop().create_connection(Bridge, sock=sock)
     except OSError as error:
         raise _nobody(f"{host}:{port}", error) from error
     await bridge.run(stream)
-
-
-async def _connected(host: str, port: int) -> Bridge:
-    loop = asyncio.get_running_loop()
-    if is_near(host):
-        _, bridge = await loop.create_connection(Bridge, sock=await connect_near(host, port))
-    else:
-        _, bridge = await loop.create_connection(Bridge, host, port)
-    return bridge
 
 
 async def bridge_unix(stream: Stream, path: str) -> None:
