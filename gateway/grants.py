@@ -17,8 +17,10 @@ class Signer:
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
 
-    def grant(self, project_uid: str, token_id: str, scopes: tuple[Scope, ...]) -> str:
-        """The header's value."""
+    def grant(
+        self, project_uid: str, token_id: str, scopes: tuple[Scope, ...], until: float = 0.0
+    ) -> str:
+        """The header's value. `until` is when the token itself ends; 0 is never."""
         return sign(
             Grant(
                 project_uid=project_uid,
@@ -26,6 +28,7 @@ class Signer:
                 scopes=scopes,
                 expires=time.time() + GRANT_SECONDS,
                 nonce=secrets.token_hex(16),
+                until=until,
             ),
             self._key,
         )

@@ -93,7 +93,7 @@ class Gateway:
             self.places,
         )
         revoker = Revoker(orchestrator, signer, self.tasks, port=agent_port)
-        self._watcher = Watcher(orchestrator, self.links, news, revoker.tell)
+        self._watcher = Watcher(orchestrator, self.links, news, revoker)
         about = About(cluster=settings.cluster, region=settings.region, version=version("devbox"))
         self._runner = runner(application(Api(orchestrator, about, failures)))
         self._reception = Reception(

@@ -1,24 +1,33 @@
 """Follows the Orchestrator's changes: news of projects, and links whose right has ended.
 
-Owns the one long poll of this process. After a gap it asks again about every open link, so a
-revoked token loses its links even if nobody told.
+Owns the one long poll of this process. After a gap, and a start is one, it asks again about every
+open link and every box, so a revoked token loses links and sessions even if nobody told.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import structlog
 
 from devbox.model import orchestrator as o
-from devbox.model.errors import DevboxError, NotFound
+from devbox.model.errors import DevboxError
 from devbox.model.projects import Desired
-from gateway.tunnel.links import Links, Owner
+from gateway.rights import USER, Rights
+from gateway.tunnel.links import Links
 
 _log = structlog.get_logger()
 _AGAIN_S = 0.3
-USER = "user:"
-"""Before the token id of a user, so that it is never taken for a project's."""
+
+
+class Boxes(Protocol):
+    """What makes sessions end in boxes."""
+
+    async def tell(self, token_ids: tuple[str, ...]) -> None:
+        """These tokens are no more."""
+
+    async def ask_all(self) -> None:
+        """Something was missed."""
 
 
 class News:
@@ -56,12 +65,13 @@ class Watcher:
         orchestrator: o.Orchestrator,
         links: Links,
         news: News,
-        tell_boxes: Callable[[tuple[str, ...]], Awaitable[None]],
+        boxes: Boxes,
     ) -> None:
         self._orchestrator = orchestrator
         self._links = links
         self._news = news
-        self._tell_boxes = tell_boxes
+        self._boxes = boxes
+        self._rights = Rights(orchestrator)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -95,34 +105,19 @@ class Watcher:
         for token_id in ids:
             self._closed("token_revoked", self._links.close_token(token_id))
         if ids:
-            await self._tell_boxes(ids)
+            await self._boxes.tell(ids)
 
     async def _check_all(self) -> None:
-        owners = self._links.owners()
-        if not owners:
-            return
-        users = {
-            f"{USER}{u.token_id}" for u in (await self._orchestrator.list_users(o.Nothing())).users
-        }
-        for owner in owners:
-            if not await self._still_good(owner, users):
-                self._closed("checked_again", self._links.close_token(owner.token_id))
-
-    async def _still_good(self, owner: Owner, users: set[str]) -> bool:
-        try:
-            project = await self._orchestrator.get_project(owner.key)
-            if owner.token_id.startswith(USER):
-                alive = users
-            else:
-                known = await self._orchestrator.list_tokens(owner.key)
-                alive = {info.id for info in known.tokens}
-        except NotFound:
-            self._links.close_project(owner.project_uid)
-            return True
-        if project.uid != owner.project_uid or project.desired is Desired.DELETED:
-            self._links.close_project(owner.project_uid)
-            return True
-        return owner.token_id in alive
+        """Something was missed: look at every link here, and at every box's sessions."""
+        for key, project_uid in {(one.key, one.project_uid) for one in self._links.owners()}:
+            alive = await self._rights.alive(key, project_uid)
+            if alive is None:
+                self._closed("checked_again", self._links.close_project(project_uid))
+                continue
+            for owner in self._links.owners():
+                if owner.project_uid == project_uid and owner.token_id not in alive:
+                    self._closed("checked_again", self._links.close_token(owner.token_id))
+        await self._boxes.ask_all()
 
     def _closed(self, why: str, count: int) -> None:
         if count:

@@ -12,7 +12,7 @@ import msgspec
 import uvloop
 
 from devbox.edge import log
-from devbox.edge.links import Request, Response, SessionServer, Stream, listen
+from devbox.edge.links import Request, Response, Route, SessionServer, Stream, listen
 from devbox.model.errors import BadInput, Forbidden, NotFound, Unavailable
 from devbox.model.grants import GRANT_HEADER, Grant, Scope
 from devbox.model.nodes import StartRecord
@@ -32,8 +32,8 @@ _END_S = 2.0
 Service = Callable[[Stream], Awaitable[None]]
 
 
-class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /revoke`."""
+class TokenIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /revoke`, and the answer to `GET /tokens`."""
 
     token_ids: tuple[str, ...]
 
@@ -86,6 +86,15 @@ class Desk:
             raise Unavailable(*NOT_KEPT)
         return self._admission.admit(request.headers.get(GRANT_HEADER.lower(), ""), time.time())
 
+    @property
+    def routes(self) -> dict[tuple[str, str], Route]:
+        """What the listener serves beside sessions."""
+        return {
+            ("GET", "/healthz"): self.healthz,
+            ("GET", "/tokens"): self.tokens,
+            ("POST", "/revoke"): self.revoke,
+        }
+
     async def healthz(self, request: Request) -> Response:
         """Whether the box serves."""
         del request
@@ -93,12 +102,20 @@ class Desk:
             raise Unavailable(*NOT_KEPT)
         return Response(body=b'{"serves": true}')
 
-    async def revoke(self, request: Request) -> Response:
-        """End the sessions of tokens that are valid no more."""
+    async def tokens(self, request: Request) -> Response:
+        """Whose sessions are here: a gateway that was away asks, and revokes what it must."""
+        self._check_gateway(request)
+        return Response(body=msgspec.json.encode(TokenIds(self.sessions.token_ids)))
+
+    def _check_gateway(self, request: Request) -> None:
         if Scope.REVOKE not in self.verify(request).scopes:
             raise Forbidden("this grant does not allow to revoke")
+
+    async def revoke(self, request: Request) -> Response:
+        """End the sessions of tokens that are valid no more."""
+        self._check_gateway(request)
         try:
-            body = msgspec.json.decode(request.body, type=Revoke)
+            body = msgspec.json.decode(request.body, type=TokenIds)
         except msgspec.MsgspecError as error:
             raise BadInput(f"the request is malformed: {error}") from error
         ended = await self.sessions.end_tokens(body.token_ids)
@@ -136,8 +153,7 @@ def _write_json() -> None:
 async def _serve(desk: Desk, host: str, port: int) -> None:
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
-    routes = {("GET", "/healthz"): desk.healthz, ("POST", "/revoke"): desk.revoke}
-    listener = await listen(host, port, desk.sessions, verify=desk.verify, routes=routes)
+    listener = await listen(host, port, desk.sessions, verify=desk.verify, routes=desk.routes)
     await ending.wait()
     try:
         async with asyncio.timeout(_END_S):

@@ -78,7 +78,12 @@ class PeopleCalls(Calls):
         row = projects.by_uid(db, uid) if info else None
         if info is None or row is None:
             raise Unauthorized(_NO)
-        return o.CheckedToken(project=row.public, token_id=info.id, scopes=info.scopes)
+        return o.CheckedToken(
+            project=row.public,
+            token_id=info.id,
+            scopes=info.scopes,
+            expires_at=info.expires_at,
+        )
 
     async def check_user(self, request: o.CheckUser) -> User:
         """Validate a user token."""

@@ -33,8 +33,13 @@ class Scope(enum.StrEnum):
     """The gateway's own: end the sessions of token ids named in the request."""
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Project, scopes, expiry, token id. Single use: `nonce` is accepted once."""
+class Grant(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Project, scopes, expiry, token id. Single use: `nonce` is accepted once.
+
+    Defaults are left out, so that boxes of an older version understand grants that need no more.
+    """
 
     project_uid: str
     token_id: str
@@ -43,6 +48,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Unix seconds."""
     nonce: str
     """At least 128 random bits in hex."""
+    until: float = 0.0
+    """When what it begins must end, because the token does; Unix seconds, 0 is never."""
 
 
 def sign(grant: Grant, key: "Ed25519PrivateKey") -> str:

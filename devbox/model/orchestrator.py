@@ -179,6 +179,8 @@ class CheckedToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     project: Project
     token_id: str
     scopes: tuple[Scope, ...]
+    expires_at: float = 0.0
+    """Unix seconds; 0 is never."""
 
 
 class CheckUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

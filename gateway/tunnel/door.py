@@ -20,11 +20,11 @@ from devbox.model.tokens import token_hash
 from gateway.access import identify, no_project, unauthorized
 from gateway.grants import Signer
 from gateway.limits import Failures, Places
+from gateway.rights import USER
 from gateway.tunnel.box import Boxes
 from gateway.tunnel.head import Head, session_request
 from gateway.tunnel.links import Owner
 from gateway.tunnel.target import Target, target_of
-from gateway.watcher import USER
 
 
 class TooMany(Unavailable):
@@ -44,6 +44,13 @@ class Admitted:
     project: Project
     token_id: str
     scopes: tuple[Scope, ...]
+    until: float = 0.0
+    """When the token ends, Unix seconds; 0 is never."""
+
+    @classmethod
+    def by(cls, checked: o.CheckedToken) -> "Admitted":
+        """By one of the project's own tokens."""
+        return cls(checked.project, checked.token_id, checked.scopes, checked.expires_at)
 
     @property
     def owner(self) -> Owner:
@@ -97,10 +104,10 @@ class Door:
                     namespace=key.namespace, name=key.name, token_hash=token_hash(target.token)
                 )
             )
-            return Admitted(checked.project, checked.token_id, checked.scopes)
+            return Admitted.by(checked)
         caller = await identify(self._orchestrator, target.token, key)
         if caller.checked is not None:
-            return Admitted(caller.checked.project, caller.checked.token_id, caller.checked.scopes)
+            return Admitted.by(caller.checked)
         if caller.user is None or not caller.sees(key.namespace):
             raise no_project(key.namespace, key.name)
         try:
@@ -123,7 +130,9 @@ class Door:
         project = await self._boxes.running(admitted.project)
         box = await self._boxes.dial(project)
         try:
-            grant = self._signer.grant(project.uid, admitted.token_id, admitted.scopes)
+            grant = self._signer.grant(
+                project.uid, admitted.token_id, admitted.scopes, admitted.until
+            )
             return box, await self._boxes.session(box, session_request(head, grant))
         except BaseException:
             box.close()

@@ -3,9 +3,11 @@
 The client is in a network namespace. It knows one name, which has the addresses of two gateways.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devbox.edge.clients import OrchestratorClient
+from devbox.model import orchestrator as o
+from tests.e2e.blows import Machine
 from tests.support.box import wait_for
 from tests.support.networks import Laptop, laptop
 from tests.support.person import DEVBOX, Person
@@ -144,3 +149,44 @@ def test_a_new_connection_finds_the_gateway_that_lives(
     gateways[1].kill()
     said = roamer.person.run(*roamer.words(str(DEVBOX), "ssh", PROJECT, "--", "echo in"))
     assert (said.status, said.out) == (0, "in\n"), said.err
+
+
+def test_what_was_revoked_while_the_gateway_was_down_ends_in_the_box(
+    server: Server, owner: Person, tmp_path: Path
+) -> None:
+    """No gateway hears of it: the next one that starts finds out."""
+    made = owner.json("token", "new", PROJECT, "--name", "guest")
+    kept = tmp_path / "address"
+    kept.write_text(str(made["url"]))
+    machine = Machine(server.layout, server.settings.registry_port)
+    guest = Person(tmp_path / "guest", None)
+    words = ("ssh", "--address-file", str(kept), "--", "echo up; exec sleep 975")
+    client = guest.start(str(DEVBOX), *words)
+    gateway = machine.parts()["gateway"]
+    try:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"up\n"
+        os.kill(gateway, signal.SIGSTOP)
+        try:
+            revoke(server, str(made["token"]["id"]))
+        finally:
+            os.kill(gateway, signal.SIGKILL)
+        assert client.wait(timeout=60) != 0
+    finally:
+        client.kill()
+        client.communicate()
+    found = "pgrep -f '[s]leep 975' || echo none"
+    wait_for(lambda: owner.devbox("ssh", PROJECT, "--", found).out == "none\n", "its end", 60.0)
+
+
+def revoke(server: Server, token_id: str) -> None:
+    """Straight at the controller."""
+
+    async def work() -> None:
+        orchestrator = OrchestratorClient(server.layout.orchestrator_socket)
+        await orchestrator.revoke_token(
+            o.RevokeToken(namespace="default", name=PROJECT, token_id=token_id)
+        )
+        await orchestrator.close()
+
+    asyncio.run(work())

@@ -104,6 +104,41 @@ def test_revoking_ends_sessions_and_their_processes(box: Door) -> None:
     wait_for(lambda: not box.box.processes("sleep 974"), "its end")
 
 
+def test_revoking_ends_what_listens_in_the_box(box: Door) -> None:
+    """A reverse forward would go on taking connections for somebody who may not come back."""
+    *command, line = box.join("ssh", "{}", "full token=t8")
+    proxy = f'ProxyCommand={" ".join(command)} "{line}"'
+    words = box.ssh("-N", "-R", "127.0.0.1:4711:127.0.0.1:9", "-o", proxy, "box")
+    client = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    port = f":{4711:04X} "
+
+    def listens() -> bool:
+        return port in Path(f"/proc/{box.box.pid}/net/tcp").read_text()
+
+    try:
+        wait_for(listens, "the forward")
+        status, known = ask_tokens(box, GATEWAY.grant(Scope.REVOKE))
+        assert status == 200
+        assert "t8" in known["token_ids"]
+        post(box, GATEWAY.grant(Scope.REVOKE), b'{"token_ids": ["t8"]}')
+        wait_for(lambda: not listens(), "its end")
+        assert client.wait(10) == 255
+    finally:
+        client.kill()
+        client.wait()
+    assert "t8" not in ask_tokens(box, GATEWAY.grant(Scope.REVOKE))[1]["token_ids"]
+
+
+def ask_tokens(box: Door, grant: str) -> tuple[int, dict[str, Any]]:
+    status, body = box.box.get("/tokens", "-H", f"X-Devbox-Grant: {grant}")
+    return status, json.loads(body)
+
+
+def test_only_the_gateway_learns_whose_sessions_there_are(box: Door) -> None:
+    assert ask_tokens(box, GATEWAY.grant(Scope.FULL))[0] == 403
+    assert ask_tokens(box, "nonsense")[0] == 401
+
+
 @contextlib.contextmanager
 def listening(box: Door) -> Iterator[int]:
     """A server in the box's network that answers in capitals."""

@@ -38,6 +38,12 @@ class FakeAgent:
     ends: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     port: int = 0
     echo: bool = True
+    silent: int = 0
+    """So many requests are dropped without an answer."""
+    too_old: bool = False
+    """It cannot tell whose sessions it has."""
+    sessions: list[str] = field(default_factory=list)
+    """Token ids that it claims to have sessions of."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -45,9 +51,16 @@ class FakeAgent:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             self.requests.append(head)
+            if self.silent:
+                self.silent -= 1
+                writer.transport.abort()
+                return
             self._check(head)
             if head.startswith(b"POST /revoke "):
                 await self._revoke(head, reader, writer)
+                return
+            if head.startswith(b"GET /tokens "):
+                self._tell(writer)
                 return
             writer.write(self.answer + self.greeting)
             if not self.answer.startswith(b"HTTP/1.1 101"):
@@ -65,13 +78,19 @@ class FakeAgent:
         assert grant.nonce not in {known.nonce for known in self.grants}
         self.grants.append(grant)
 
+    def _tell(self, writer: asyncio.StreamWriter) -> None:
+        assert self.grants[-1].scopes == (Scope.REVOKE,)
+        answer = _ok(json.dumps({"token_ids": self.sessions}).encode())
+        writer.write(answer.replace(b"200 OK", b"404 Not Found") if self.too_old else answer)
+        writer.close()
+
     async def _revoke(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         assert self.grants[-1].scopes == (Scope.REVOKE,)
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         body = json.loads(await reader.readexactly(length))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.write(_ok(b"{}"))
         writer.close()
         await self.revoked.put(body["token_ids"])
 
@@ -86,6 +105,11 @@ class FakeAgent:
             return
         self.ends.put_nowait("eof")
         writer.close()
+
+
+def _ok(body: bytes) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
 
 
 @dataclass

@@ -277,7 +277,12 @@ class FakeOrchestrator(o.Orchestrator):
         for info, known in entry.tokens.values() if entry else ():
             alive = not info.expires_at or self._clock() < info.expires_at
             if entry and alive and secrets.compare_digest(known, request.token_hash):
-                return o.CheckedToken(project=entry.project, token_id=info.id, scopes=info.scopes)
+                return o.CheckedToken(
+                    project=entry.project,
+                    token_id=info.id,
+                    scopes=info.scopes,
+                    expires_at=info.expires_at,
+                )
         raise Unauthorized("the credential is not valid")
 
     async def check_user(self, request: o.CheckUser) -> User:

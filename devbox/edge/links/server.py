@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
@@ -87,7 +88,9 @@ class SessionServer:
         may_open: MayOpen,
         limits: ServerLimits = ServerLimits(),
         clock: Clock = boot_clock,
+        wall: Clock = time.time,
     ) -> None:
+        self._wall = wall
         self._handler = handler
         self._may_open = may_open
         self._limits = limits
@@ -101,6 +104,11 @@ class SessionServer:
     def sessions(self) -> list[AgentSession]:
         """Those that have not ended."""
         return list(self._sessions.values())
+
+    @property
+    def token_ids(self) -> tuple[str, ...]:
+        """Whose sessions these are."""
+        return tuple(sorted({one.grant.token_id for one in self.sessions}))
 
     async def serve_link(self, link: Conduit, grant: Grant) -> None:
         """Greet and serve an upgraded connection until it is lost. `grant` was verified."""
@@ -159,6 +167,8 @@ class SessionServer:
                 "Close one of them and try again.",
             )
         session = self._sessions[hello.session] = AgentSession(hello, grant, self)
+        if grant.until:
+            session.tasks.start(self._end_in_time(session), "until")
         if self._sweeper is None:
             self._sweeper = self._tasks.start(self._sweep_often(), "sweep")
         _log.info("session_began", session=session.ident[:8], token_id=grant.token_id)
@@ -197,6 +207,14 @@ class SessionServer:
         for session in ended:
             session.say_goodbye(_revoked())
         return len(ended)
+
+    async def _end_in_time(self, session: AgentSession) -> None:
+        """A token that ends takes its session along, whether or not a gateway is there."""
+        left_s = 1.0
+        while left_s > 0:
+            left_s = session.grant.until - self._wall()
+            await asyncio.sleep(min(max(left_s, 0.0), _SWEEP_S))
+        session.say_goodbye(Unauthorized("the token has expired", "Ask for a new address."))
 
     def forget(self, session: AgentSession) -> None:
         """A session ended. For AgentSession."""
