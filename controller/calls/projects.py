@@ -1,7 +1,9 @@
 """Calls about projects."""
 
+import asyncio
 import secrets
 import uuid
+from contextlib import suppress
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +23,9 @@ from devbox.model.grants import Scope
 from devbox.model.names import check_label
 from devbox.model.projects import Desired, Image, Project, ProjectSpec, TokenInfo
 from devbox.model.tokens import token_hash
+
+_NEWS_S = 20.0
+"""The longest wait for news; whoever wants more asks again."""
 
 
 class ProjectCalls(Calls):
@@ -89,6 +94,20 @@ class ProjectCalls(Calls):
         """One project."""
         return projects.named(self._c.db.reader, request.namespace, request.name).public
 
+    async def await_news(self, request: o.AskNews) -> Project:
+        """One project, once it is not what the caller saw."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(request.wait_s, _NEWS_S)
+        while True:
+            changed = self._c.db.next_change
+            row = projects.named(self._c.db.reader, request.namespace, request.name)
+            over = self._c.db.ending or loop.time() >= deadline
+            if over or not _as_seen(row, request):
+                return row.public
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+
     async def list_projects(self, request: o.ListProjects) -> o.Projects:
         """All, or those of some namespaces."""
         wanted = request.namespaces
@@ -151,6 +170,12 @@ class ProjectCalls(Calls):
         """What the box's main process wrote."""
         row = projects.named(self._c.db.reader, request.namespace, request.name)
         return o.Logs(lines=self._c.logs(row, max(0, request.lines)))
+
+
+def _as_seen(row: ProjectRow, seen: o.AskNews) -> bool:
+    state = row.state
+    now = (state.phase, state.message, state.generation)
+    return now == (seen.phase, seen.message, seen.generation)
 
 
 def _alive(turn: Turn, request: o.ProjectKey | o.EditProject) -> ProjectRow:

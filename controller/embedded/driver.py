@@ -27,10 +27,11 @@ from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Unavailable
 
 T = TypeVar("T")
+U = TypeVar("U")
 _log = structlog.get_logger()
 
 GRACE_S = 10
-_STARTING_S = 0.03
+_STARTING_S = 0.01
 _PAUSES_S: dict[type, float] = {e.BoxServing: 5.0, e.BoxRefusing: 1.0, e.BoxSilent: 0.2}
 """Between questions to an agent, by what it said last."""
 _LOOK_S = 0.5
@@ -138,9 +139,11 @@ class PodDriver:
         if not pod.stopping.is_set():
             pod.sandbox = await self._cri.run_sandbox(config)
         if not pod.stopping.is_set():
-            address = await self._join(pod)
             container = pods.container(pod.project, pod.box, image)
-            created = await self._cri.create_container(pod.sandbox, container, config)
+            # Nothing of the box runs before both are done.
+            address, created = await _both(
+                self._join(pod), self._cri.create_container(pod.sandbox, container, config)
+            )
             if not pod.stopping.is_set():
                 await self._cri.start_container(created)
                 processes.bound(created, self._most_processes)
@@ -233,8 +236,10 @@ class PodDriver:
             if before.fetching:
                 before.task.cancel()
             await asyncio.wait({before.task})
-        await self._patiently(lambda: self._clear(pod.box.pod_uid), pod)
-        await self._patiently(lambda: self._network.leave(pod.neighbour), pod)
+        await _both(
+            self._patiently(lambda: self._clear(pod.box.pod_uid), pod),
+            self._patiently(lambda: self._network.leave(pod.neighbour), pod),
+        )
         await self._gone(pod)
 
     async def _gone(self, pod: _Pod) -> None:
@@ -316,6 +321,15 @@ class PodDriver:
 
     async def _ours(self) -> Sequence[cri.PodSandbox]:
         return [item for item in await self._cri.sandboxes() if pods.PROJECT_LABEL in item.labels]
+
+
+async def _both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """Side by side, and both to their ends. Raises the first one's error, or the other's."""
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    for result in (first, second):
+        if isinstance(result, BaseException):
+            raise result
+    return first, second  # type: ignore[return-value]
 
 
 def _news(seen: health.Health, generation: int, told: e.Event | None) -> e.Event | None:

@@ -1,13 +1,17 @@
 """`devbox start|stop|logs`: a project's box."""
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from devbox.cli.lazy import Call, command
 from devbox.cli.options import Namespace, NoWait, ProjectName
 from devbox.cli.units import duration, size
+
+if TYPE_CHECKING:
+    from devbox.cli.reach import Gateway
+    from devbox.model.orchestrator import ProjectKey
 
 _LOG_POLL_S = 1.0
 _LOG_LINES = 1000
@@ -46,18 +50,16 @@ async def stop(
 ) -> None:
     """Stop a project's box. Its files are kept, and saved behind your back."""
     from devbox.cli.reach import open_project
-    from devbox.cli.wait import APPEAR_S, newest_save, until_save_behind, until_stopped
-    from devbox.model.projects import Phase
+    from devbox.cli.wait import APPEAR_S, until_save_behind, until_stopped
 
     begun = time.monotonic()
     async with open_project(call, name, namespace) as (gateway, key):
-        was_down = (await gateway.api.get_project(key)).status.phase is Phase.STOPPED
-        last = 0 if was_down else await newest_save(gateway, key)
+        was_down, last = await _before(gateway, key) if wait else (False, 0)
         project = await gateway.api.stop_project(key)
         if not no_wait:
             aside = f"{key.name} goes on stopping; its files are kept."
             with call.screen.goes_on(aside), call.screen.progress(f"Stopping {key.name}") as report:
-                project = await until_stopped(gateway, key, report)
+                project = await until_stopped(gateway, project, report)
         if not wait:
             call.screen.answer(project)
             took = duration(time.monotonic() - begun)
@@ -78,6 +80,15 @@ async def stop(
         call.screen.say(
             f"Save {save.seq} is recorded: {size(save.new_bytes)} in {duration(save.duration_s)}."
         )
+
+
+async def _before(gateway: "Gateway", key: "ProjectKey") -> tuple[bool, int]:
+    """Whether the box is down already, and else the newest save there is."""
+    from devbox.cli.wait import newest_save
+    from devbox.model.projects import Phase
+
+    was_down = (await gateway.api.get_project(key)).status.phase is Phase.STOPPED
+    return was_down, 0 if was_down else await newest_save(gateway, key)
 
 
 @command("devbox logs db", "devbox logs db --follow")

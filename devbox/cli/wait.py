@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from devbox.cli.screen import Report
 from devbox.cli.units import size
 from devbox.model.errors import Forbidden, NotFound, Unauthorized, Unavailable
-from devbox.model.orchestrator import Nothing, ProjectKey
+from devbox.model.orchestrator import AskNews, Nothing, ProjectKey
 from devbox.model.projects import Phase, Project
 from devbox.model.runtimes import RuntimeState
 from devbox.model.saves import Save, SaveStep
@@ -16,10 +16,14 @@ from devbox.model.saves import Save, SaveStep
 if TYPE_CHECKING:
     from devbox.cli.reach import Gateway
 
-_POLL_S = 0.1
+_NEWS_S = 5.0
+_BUILD_POLL_S = 0.2
 _SAVE_POLL_S = 0.2
 _BELIEVE_S = 2.0
 """A failure seen sooner after a start may be the last start's."""
+
+DOWN_S = 120.0
+"""A box has ended 10 s after it was told to; what follows is writing its files to disk."""
 
 APPEAR_S = 10.0
 """A box that was just stopped shows its save within this time."""
@@ -31,8 +35,8 @@ async def until_ready(gateway: "Gateway", before: Project, report: Report) -> Pr
     """Wait until the box can be dialled. Raises Unavailable when it cannot start."""
     key = ProjectKey(namespace=before.namespace, name=before.name)
     begun = time.monotonic()
+    project = await gateway.api.get_project(key)
     while True:
-        project = await gateway.api.get_project(key)
         status = project.status
         if status.phase is Phase.RUNNING and status.box_ip:
             return project
@@ -42,11 +46,27 @@ async def until_ready(gateway: "Gateway", before: Project, report: Report) -> Pr
                 f"{project.name} does not start: {status.message or status.phase}",
                 f"Its files are kept. `devbox logs {project.name}` shows what it wrote.",
             )
+        wait_s = _BELIEVE_S if status.phase in _BAD else _NEWS_S
         if status.phase is Phase.PREPARING:
             await _tell_runtime(gateway, project, report)
+            wait_s = _BUILD_POLL_S
         else:
             report(status.message or "starting")
-        await asyncio.sleep(_POLL_S)
+        project = await _news(gateway, project, wait_s)
+
+
+async def _news(gateway: "Gateway", seen: Project, wait_s: float = _NEWS_S) -> Project:
+    """The project once it is another than was seen; or as it is, after a while."""
+    return await gateway.api.await_news(
+        AskNews(
+            namespace=seen.namespace,
+            name=seen.name,
+            phase=seen.status.phase,
+            message=seen.status.message,
+            generation=seen.generation,
+            wait_s=wait_s,
+        )
+    )
 
 
 async def _tell_runtime(gateway: "Gateway", project: Project, report: Report) -> None:
@@ -63,25 +83,32 @@ async def _tell_runtime(gateway: "Gateway", project: Project, report: Report) ->
     report(project.status.message or "preparing")
 
 
-async def until_stopped(gateway: "Gateway", key: ProjectKey, report: Report) -> Project:
-    """Wait until the box is down."""
-    while True:
-        project = await gateway.api.get_project(key)
-        if project.status.phase in {Phase.STOPPED, Phase.FAILED}:
-            return project
+async def until_stopped(gateway: "Gateway", project: Project, report: Report) -> Project:
+    """Wait until the box is down. Raises Unavailable when that takes so long that it hangs."""
+    begun = time.monotonic()
+    while project.status.phase not in {Phase.STOPPED, Phase.FAILED}:
+        left = begun + DOWN_S - time.monotonic()
+        if left <= 0:
+            raise Unavailable(
+                f"{project.name} is not down after {DOWN_S:.0f} s: "
+                "its node's container runtime may not answer",
+                "Its files are kept, and it goes on stopping by itself. "
+                "`devbox server status` tells what runs.",
+            )
         report(project.status.message or str(project.status.phase))
-        await asyncio.sleep(_POLL_S)
+        project = await _news(gateway, project, min(_NEWS_S, left))
+    return project
 
 
 async def until_gone(gateway: "Gateway", key: ProjectKey, report: Report) -> None:
     """Wait until a deleted project is gone."""
-    while True:
-        try:
-            project = await gateway.api.get_project(key)
-        except NotFound:
-            return
-        report(project.status.message or "deleting")
-        await asyncio.sleep(_POLL_S)
+    try:
+        project = await gateway.api.get_project(key)
+        while True:
+            report(project.status.message or "deleting")
+            project = await _news(gateway, project)
+    except NotFound:
+        return
 
 
 async def until_saved(gateway: "Gateway", key: ProjectKey, order: str, report: Report) -> Save:

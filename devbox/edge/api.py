@@ -92,6 +92,11 @@ class Api:
         answer: Project = await self._call("get_project", request)
         return answer
 
+    async def await_news(self, request: o.AskNews) -> Project:
+        """One project, once it is not what the caller saw; or as it is, after a while."""
+        answer: Project = await self._call("await_news", request)
+        return answer
+
     async def list_projects(self, request: o.ListProjects) -> o.Projects:
         """All that the credential may see, or those of some namespaces."""
         if request.namespaces == ():

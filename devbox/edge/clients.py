@@ -32,6 +32,13 @@ class OrchestratorClient(o.Orchestrator):
         answer: Project = await self._caller.call("get_project", request)
         return answer
 
+    async def await_news(self, request: o.AskNews) -> Project:
+        """One project, once it is not what the caller saw."""
+        answer: Project = await self._caller.call(
+            "await_news", request, timeout_s=request.wait_s + _SLACK_S
+        )
+        return answer
+
     async def list_projects(self, request: o.ListProjects) -> o.Projects:
         """All, or those of some namespaces."""
         answer: o.Projects = await self._caller.call("list_projects", request)

@@ -174,6 +174,10 @@ def _projects() -> tuple[Route, ...]:
         ),
         Route("get_project", "GET", _PROJECT, key, Project, token, "One project."),
         Route(
+            "await_news", "GET", f"{_PROJECT}/news", o.AskNews, Project, token,
+            "One project, once it is not what the query says was seen; or as it is, after a while.",
+        ),
+        Route(
             "edit_project", "PATCH", _PROJECT, o.EditProject, Project, member,
             "Replace the spec, all but the runtime. Takes effect at the next start.",
         ),

@@ -10,7 +10,7 @@ import msgspec
 
 from devbox.model.disk import Disk
 from devbox.model.grants import Scope
-from devbox.model.projects import Project, ProjectSpec, TokenInfo, User
+from devbox.model.projects import Phase, Project, ProjectSpec, TokenInfo, User
 from devbox.model.runtimes import Runtime
 from devbox.model.saves import Release, Save, SaveDiff, SaveReason
 
@@ -24,6 +24,20 @@ class ProjectKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     namespace: str
     name: str
+
+
+class AskNews(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Wait until a project is not any more what the caller saw of it: phase, message, generation.
+
+    Answers after `wait_s` (at most 20) in any case.
+    """
+
+    namespace: str
+    name: str
+    phase: Phase
+    message: str
+    generation: int
+    wait_s: float = 10.0
 
 
 class CreateProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -281,6 +295,9 @@ class Orchestrator(Protocol):
 
     async def get_project(self, request: ProjectKey) -> Project:
         """One project."""
+
+    async def await_news(self, request: AskNews) -> Project:
+        """One project, once it is not what the caller saw; or as it is, after a while."""
 
     async def list_projects(self, request: ListProjects) -> Projects:
         """All, or those of some namespaces."""

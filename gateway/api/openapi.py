@@ -14,6 +14,7 @@ def document(version: str) -> dict[str, Any]:
     """The whole document."""
     kinds: list[Any] = [Failure, *(route.answer for route in TABLE)]
     kinds += [route.rest for route in TABLE if route.has_body]
+    kinds += [field.type for route in TABLE for field in _queried(route)]
     unique = list(dict.fromkeys(kinds))
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
     known = dict(zip(unique, schemas, strict=True))
@@ -65,7 +66,7 @@ def _operation(route: Route, known: dict[Any, Any]) -> dict[str, Any]:
         "operationId": route.operation,
         "summary": route.summary,
         "description": f"For {route.who.value}. Admins may always.",
-        "parameters": [*_in_path(route), *_in_query(route)],
+        "parameters": [*_in_path(route), *_in_query(route, known)],
         "responses": {
             str(route.status): _content("The answer.", known[route.answer]),
             "default": _content("What went wrong, and what to do.", known[Failure]),
@@ -89,15 +90,17 @@ def _in_path(route: Route) -> list[dict[str, Any]]:
     ]
 
 
-def _in_query(route: Route) -> list[dict[str, Any]]:
-    if route.method in {"POST", "PATCH"}:
-        return []
+def _in_query(route: Route, known: dict[Any, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "name": known.name,
+            "name": field.name,
             "in": "query",
-            "required": known.required,
-            "schema": msgspec.json.schema(known.type),
+            "required": field.required,
+            "schema": known[field.type],
         }
-        for known in msgspec.structs.fields(route.rest)
+        for field in _queried(route)
     ]
+
+
+def _queried(route: Route) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return () if route.method in {"POST", "PATCH"} else msgspec.structs.fields(route.rest)

@@ -36,6 +36,18 @@ async def create(
     return await orchestrator.create_project(request)
 
 
+def news_after(seen: Project) -> o.AskNews:
+    """Ask for what is newer than what was seen."""
+    return o.AskNews(
+        namespace=seen.namespace,
+        name=seen.name,
+        phase=seen.status.phase,
+        message=seen.status.message,
+        generation=seen.generation,
+        wait_s=_PATIENCE_S / 2,
+    )
+
+
 async def check(
     orchestrator: o.Orchestrator, token: str, key: o.ProjectKey = KEY
 ) -> o.CheckedToken:
@@ -480,6 +492,38 @@ class OrchestratorContract:
         assert changes.complete
         assert changes.revision > revision
         assert created.project.uid in {project.uid for project in changes.projects}
+
+    async def test_news_of_a_project_come_when_it_is_another_than_seen(
+        self, orchestrator: o.Orchestrator
+    ) -> None:
+        seen = (await create(orchestrator)).project
+        asked = news_after(seen)
+        assert (await orchestrator.await_news(msgspec.structs.replace(asked, wait_s=0.05))) == seen
+        waiting = asyncio.get_running_loop().create_task(orchestrator.await_news(asked))
+        await asyncio.sleep(0)
+        await orchestrator.start_project(KEY)
+        async with asyncio.timeout(_PATIENCE_S / 2):
+            project = await waiting
+            while project.status.phase is not Phase.RUNNING:
+                project = await orchestrator.await_news(news_after(project))
+        assert project.generation == seen.generation + 1
+        # What is news already is told at once.
+        assert (await orchestrator.await_news(asked)).status.phase is Phase.RUNNING
+
+    async def test_whoever_waits_for_news_hears_that_the_project_is_gone(
+        self, orchestrator: o.Orchestrator
+    ) -> None:
+        project = (await create(orchestrator)).project
+        await orchestrator.delete_project(KEY)
+
+        async def until_gone() -> None:
+            seen = project
+            while True:
+                seen = await orchestrator.await_news(news_after(seen))
+
+        async with asyncio.timeout(_PATIENCE_S):
+            with pytest.raises(NotFound):
+                await until_gone()
 
     async def test_a_watch_tells_what_is_gone(self, orchestrator: o.Orchestrator) -> None:
         created = await create(orchestrator)

@@ -5,6 +5,7 @@ itself, and `set_status` plays the controller.
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import deque
@@ -125,6 +126,18 @@ class FakeOrchestrator(o.Orchestrator):
     async def get_project(self, request: o.ProjectKey) -> Project:
         self.calls.append(("get_project", request))
         return self._entry(request).project
+
+    async def await_news(self, request: o.AskNews) -> Project:
+        deadline = asyncio.get_running_loop().time() + request.wait_s
+        while True:
+            moved, project = self._moved, self._entry(request).project
+            seen = (project.status.phase, project.status.message, project.generation)
+            left = deadline - asyncio.get_running_loop().time()
+            if seen != (request.phase, request.message, request.generation) or left <= 0:
+                return project
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await moved.wait()
 
     async def list_projects(self, request: o.ListProjects) -> o.Projects:
         self.calls.append(("list_projects", request))

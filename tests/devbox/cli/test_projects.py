@@ -6,10 +6,12 @@ import re
 import msgspec
 import pytest
 
+from devbox.cli import wait
 from devbox.cli.config import Credentials
 from devbox.cli.options import complete_projects
-from devbox.model.orchestrator import Runtimes
-from devbox.model.projects import Desired, Phase
+from devbox.model import errors
+from devbox.model.orchestrator import ProjectKey, Runtimes
+from devbox.model.projects import Desired, Phase, Project
 from devbox.model.runtimes import Runtime, RuntimeState
 from tests.devbox.cli.conftest import Cli
 
@@ -206,6 +208,20 @@ def test_a_project_token_is_enough_for_its_project(cli: Cli) -> None:
     refused = cli.run("list")
     assert refused.code == 3
     assert "devbox login http://devbox.test --name work" in refused.err
+
+
+def test_a_stop_that_hangs_ends_with_a_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(request: ProjectKey) -> Project:
+        return cli.orchestrator.set_status(request, phase=Phase.STOPPING)
+
+    cli.ok("create", "hello", "--runtime", "python")
+    monkeypatch.setattr(cli.orchestrator, "stop_project", hang)
+    monkeypatch.setattr(wait, "DOWN_S", 0.1)
+    for words in (("stop", "hello"), ("stop", "hello", "--wait")):
+        result = cli.run(*words)
+        assert (result.code, result.out) == (errors.Unavailable.exit_code, "")
+        assert "hello is not down after 0 s" in result.err
+        assert "Its files are kept, and it goes on stopping by itself." in result.err
 
 
 def test_stop_says_that_the_save_goes_on(cli: Cli) -> None:
