@@ -42,6 +42,21 @@ class Laptop:
             shape = ["root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms"]
             subprocess.run([*prefix, "qdisc", "replace", *where, *shape], check=True)
 
+    @contextlib.contextmanager
+    def swallowing(self) -> Iterator[None]:
+        """Every packet of the client disappears, in both directions."""
+        rules = """
+            table inet hole {
+                chain in { type filter hook input priority 0; iifname "eth0" drop; }
+                chain out { type filter hook output priority 0; oifname "eth0" drop; }
+            }
+        """
+        subprocess.run(self.run("nft", "-f", "-"), input=rules, text=True, check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(self.run("nft", "delete", "table", "inet", "hole"), check=True)
+
     def carried_bytes(self) -> int:
         """What the client has sent and received so far."""
         counters = Path("/sys/class/net", self.outer, "statistics")

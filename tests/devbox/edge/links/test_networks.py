@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devbox.edge.links import SessionServer, listen
+from devbox.edge.links import SessionServer, SessionState, listen
 from devbox.edge.links.network import Verdict, judge, watch_network
 from tests.support.links import claimed_grant, echo
 from tests.support.networks import Laptop, laptop
@@ -20,8 +20,9 @@ DEAD_S = 9.0
 class Client:
     """An echo client inside, and what it says."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, server: SessionServer) -> None:
         self.process = process
+        self.server = server
 
     async def hear(self, beginning: str, limit_s: float = 15.0) -> str:
         """The next line that begins so."""
@@ -49,7 +50,7 @@ async def client_in(there: Laptop) -> AsyncIterator[Client]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     try:
-        yield Client(process)
+        yield Client(process, server)
     finally:
         if process.returncode is None:
             process.kill()
@@ -73,6 +74,25 @@ async def test_a_changed_address_and_a_link_that_was_down() -> None:
             there.link("down")
             await asyncio.sleep(1.0)
             there.link("up")
+            for _ in range(3):
+                await client.hear("block")
+            assert "blocks came back" in await client.end()
+
+
+@pytest.mark.root
+@pytest.mark.timeout(120)
+@pytest.mark.asyncio(loop_factories=["uvloop"])
+async def test_a_network_that_swallows_everything_is_noticed() -> None:
+    """Nothing is refused and no interface changes: only silence tells, at either end."""
+    with laptop() as there:
+        async with client_in(there) as client:
+            await client.hear("block 3")
+            with there.swallowing():
+                said = await client.hear("state linkless", limit_s=3 * DEAD_S)
+                assert "nothing was heard" in said
+                while any(one.state is SessionState.LINKED for one in client.server.sessions):
+                    await asyncio.sleep(0.05)
+            await client.hear("state linked", limit_s=4 * DEAD_S)
             for _ in range(3):
                 await client.hear("block")
             assert "blocks came back" in await client.end()
