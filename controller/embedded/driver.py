@@ -134,6 +134,34 @@ class PodDriver:
     async def _start(self, pod: _Pod) -> None:
         image = pods.reference(self._registry, pod.box.image)
         await self._fetch(pod, image)
+        made = await self._made(pod, image)
+        if made is not None:
+            container, address = made
+            processes.bound(container, self._most_processes)
+            self._remove_old_logs(pod)
+            await self._attend(pod, container, address)
+
+    async def _made(self, pod: _Pod, image: str) -> tuple[str, str] | None:
+        """Its container, started, and its address; None when a stop took over.
+
+        A call that is lost because the runtime or the commit-shim is being restarted is no failure
+        of the box: it is made again. For a while after it, names that it took may still be taken.
+        """
+        lost = False
+        for wait in _RETRY_S:
+            try:
+                return await self._make(pod, image)
+            except DevboxError as error:
+                lost = lost or isinstance(error, Unavailable)
+                if not lost:
+                    raise
+                _log.warning("start_lost", project=pod.project.name, error=error.message)
+            await asyncio.sleep(wait)
+            if found := await self._patiently(lambda: self._what_is_left(pod), pod):
+                return found
+        return await self._make(pod, image)
+
+    async def _make(self, pod: _Pod, image: str) -> tuple[str, str] | None:
         config = self._sandbox_config(pod)
         # Between two calls a stop may take over; it clears away what was made so far.
         if not pod.stopping.is_set():
@@ -146,9 +174,16 @@ class PodDriver:
             )
             if not pod.stopping.is_set():
                 await self._cri.start_container(created)
-                processes.bound(created, self._most_processes)
-                self._remove_old_logs(pod)
-                await self._attend(pod, created, address)
+                return created, address
+        return None
+
+    async def _what_is_left(self, pod: _Pod) -> tuple[str, str] | None:
+        """Of a start that was lost: a box that runs all the same; all else is cleared away."""
+        pod.sandbox, container = await self._running(pod.box.pod_uid)
+        if container:
+            return container, await self._join(pod)
+        await self._clear(pod.box.pod_uid)
+        return None
 
     def _sandbox_config(self, pod: _Pod) -> cri.PodSandboxConfig:
         folder = logs.directory(self._logs, pod.box.pod_uid)
@@ -173,8 +208,16 @@ class PodDriver:
     async def _fetch(self, pod: _Pod, image: str) -> None:
         pod.fetching = True
         if not await self._is_here(image):
-            await self._cri.pull_image(image)
+            await self._pull(image)
         pod.fetching = False
+
+    async def _pull(self, image: str) -> None:
+        for wait in _RETRY_S:
+            with suppress(Unavailable):
+                await self._cri.pull_image(image)
+                return
+            await asyncio.sleep(wait)
+        await self._cri.pull_image(image)
 
     async def _is_here(self, image: str) -> bool:
         """The first question of a start: a runtime that is just being restarted gets a while."""

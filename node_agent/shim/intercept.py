@@ -34,6 +34,7 @@ from node_agent.shim.ending import Ending
 from node_agent.shim.healing import heal
 from node_agent.shim.linking import Linking, Target
 from node_agent.shim.relay import Incoming, Interceptor, Refused, Rewriter
+from node_agent.shim.usage import Usages
 from node_agent.upper import overlay_of
 from node_agent.upper.pinning import keep_pinned
 
@@ -66,6 +67,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     orders: NodeOrders
     linking: Linking
     ending: Ending
+    usages: Usages
     tasks: Tasks
     unary: Unary
 
@@ -115,18 +117,14 @@ class Boxes:
 
     async def _fill(self, fill: rewrite.Fill, answer: bytes) -> bytes:
         try:
-            sizes = await asyncio.to_thread(self._sizes)
-            return fill(answer, sizes) if sizes else answer
+            usages = await asyncio.to_thread(self._parts.usages.by_container)
+            if not usages:
+                return answer
+            self._parts.usages.asked()
+            return fill(answer, usages)
         except Exception:  # a bad record must not cost a node its stats
             _log.exception("stats_not_filled")
             return answer
-
-    def _sizes(self) -> dict[str, int]:
-        known = {upper.project_uid: upper.bytes for upper in self._journal.uppers()}
-        return {
-            box.container_id: known.get(box.project_uid, 0)
-            for box in (self._journal.boxes() if known else [])
-        }
 
     @asynccontextmanager
     async def _alone(self, project_uid: str) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from devbox.edge.cri.proto import runtime_pb2 as cri
 from devbox.model.nodes import BOX_DIRECTORY
+from node_agent.shim.usage import Usage
 
 BUNDLE_DIRECTORY = "/.devbox"
 INIT = f"{BUNDLE_DIRECTORY}/bin/devbox-init"
@@ -65,17 +66,19 @@ def _streamed_pods(answer: cri.StreamPodSandboxStatsResponse) -> Iterable[cri.Co
     return [stats for pod in answer.pod_sandbox_stats for stats in pod.linux.containers]
 
 
-Fill = Callable[[bytes, Mapping[str, int]], bytes]
+Fill = Callable[[bytes, Mapping[str, Usage]], bytes]
 
 
 def _filler(answer_type: type, stats_of: Callable[..., Iterable[cri.ContainerStats]]) -> Fill:
-    def fill(data: bytes, sizes: Mapping[str, int]) -> bytes:
+    def fill(data: bytes, usages: Mapping[str, Usage]) -> bytes:
         answer = answer_type.FromString(data)  # type: ignore[attr-defined]
         changed = False
         for stats in stats_of(answer):
-            size = sizes.get(stats.attributes.id)
-            if size:
-                stats.writable_layer.used_bytes.value = size
+            usage = usages.get(stats.attributes.id)
+            if usage and usage.bytes:
+                stats.writable_layer.used_bytes.value = usage.bytes
+                if usage.inodes:
+                    stats.writable_layer.inodes_used.value = usage.inodes
                 changed = True
         return answer.SerializeToString() if changed else data
 
@@ -90,4 +93,4 @@ STATS: Mapping[str, Fill] = {
     "ListPodSandboxStats": _filler(cri.ListPodSandboxStatsResponse, _pods),
     "StreamPodSandboxStats": _filler(cri.StreamPodSandboxStatsResponse, _streamed_pods),
 }
-"""Method -> gives boxes' writable layers the size of their uppers (container id -> bytes)."""
+"""Method -> gives boxes' writable layers what their uppers use, by container id."""

@@ -22,6 +22,7 @@ from node_agent.shim.intercept import Boxes, Parts
 from node_agent.shim.linking import Linking
 from node_agent.shim.relay import Relay
 from node_agent.shim.sweeping import sweep
+from node_agent.shim.usage import Usages
 from node_agent.upper import Uppers
 
 _log = structlog.get_logger()
@@ -46,6 +47,7 @@ async def serving(layout: Layout, *, fault: Fault = no_fault) -> AsyncIterator[T
     orders = NodeOrdersClient(layout.node_socket)
     ending = Ending(journal, containerd, runtime, layout.kick_socket)
     linking = Linking(layout, journal, Uppers(layout, journal), fault)
+    usages = Usages(journal)
     linking.forget_pods()
     async with Tasks("shim") as tasks:
         relay = Relay(channel)
@@ -57,6 +59,7 @@ async def serving(layout: Layout, *, fault: Fault = no_fault) -> AsyncIterator[T
                 orders=orders,
                 linking=linking,
                 ending=ending,
+                usages=usages,
                 tasks=tasks,
                 unary=relay.unary,
             )
@@ -69,6 +72,7 @@ async def serving(layout: Layout, *, fault: Fault = no_fault) -> AsyncIterator[T
         tasks.start(ending.watch(), "watch")
         tasks.start(ending.look(), "look")
         tasks.start(boxes.keep_pinned(), "pins")
+        tasks.start(usages.keep(), "usages")
         _log.info("serving", socket=str(layout.cri_socket))
         try:
             yield tasks

@@ -1,5 +1,6 @@
 """A node for tests: real containerd, the commit-shim, and a controller that knows some pods."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -26,7 +27,7 @@ from tests.support.containerd import ContainerdServer
 from tests.support.images import BUSYBOX
 from tests.support.pods import container_config, sandbox_config
 
-_INIT = "#!/.devbox/bin/busybox sh\nexec /.devbox/bin/busybox sleep 2000000000\n"
+_SLEEP = "exec /.devbox/bin/busybox sleep 2000000000\n"
 
 
 class KnownBoxes(NodeOrders):
@@ -159,14 +160,14 @@ def box_record(project: str, generation: int = 1) -> BoxRecord:
     )
 
 
-def write_bundle(layout: Layout) -> None:
-    """An agent bundle that only sleeps."""
+def write_bundle(layout: Layout, script: str = _SLEEP) -> None:
+    """An agent bundle that only runs a script. The first one for a layout stays."""
     programs = layout.bundle / "test" / "bin"
     if programs.exists():
         return
     programs.mkdir(parents=True)
     shutil.copy(BUSYBOX, programs / "busybox")
-    (programs / "devbox-init").write_text(_INIT)
+    (programs / "devbox-init").write_text("#!/.devbox/bin/busybox sh\n" + script)
     (programs / "devbox-init").chmod(0o755)
     (layout.bundle / "current").symlink_to("test")
 
@@ -183,6 +184,16 @@ def start_shim(layout: Layout, *more: str) -> subprocess.Popen[bytes]:
     log = (layout.data.parent / "shim.log").open("ab")
     with log:
         return subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
+
+
+async def until_answers(runtime: Cri, seconds: float = 60) -> None:
+    """A runtime, or a shim, that is on its way up."""
+    async with asyncio.timeout(seconds):
+        while True:
+            with suppress(DevboxError):
+                await runtime.version()
+                return
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

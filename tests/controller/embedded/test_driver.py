@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -35,7 +36,7 @@ _PROCESSES = 77
 _CAP_MKNOD = 27
 
 # Answers like an agent: 200 on the agent's port, whatever it is asked.
-_AGENT = """\
+AGENT = """\
 trap 'exit 0' TERM
 echo began as $$
 while true; do
@@ -67,15 +68,18 @@ class Node:
     registry: RegistryServer
     net: Net
     images: dict[str, Image]
-
-    @property
-    def cri_socket(self) -> Path:
-        return self.containerd.socket
+    cri_socket: Path
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    registry = RegistryServer(tmp_path_factory.mktemp("registry"))
+    with running_node(tmp_path_factory.mktemp("registry")) as made:
+        yield made
+
+
+@contextmanager
+def running_node(directory: Path) -> Iterator[Node]:
+    registry = RegistryServer(directory)
     registry.start()
     try:
         with running_containerd() as containerd:
@@ -88,13 +92,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             known = {
                 name: _push(registry, name, script)
                 for name, script in (
-                    ("agent", _AGENT),
+                    ("agent", AGENT),
                     ("broken", _BROKEN),
                     ("hungry", _HUNGRY),
                     ("refusing", _REFUSING),
                 )
             }
-            yield Node(containerd, registry, net, known)
+            yield Node(containerd, registry, net, known, containerd.socket)
     finally:
         registry.kill()
 
@@ -137,20 +141,22 @@ class Bench:
         image: str = "agent",
         namespace: str = "team",
         resources: Resources | None = None,
+        know: Callable[[ProjectRow], None] = lambda _: None,
     ) -> ProjectRow:
         project = _project(name, namespace, self.node.images[image])
         spec = ProjectSpec(runtime="x", resources=resources or Resources())
         project = replace(project, spec=spec)
-        box = _box(project, 1)
+        box = box_of(project, 1)
         self.made.append((project, box))
+        know(project)
         self.driver.start(project, box)
         return project
 
     def stop(self, project: ProjectRow) -> None:
-        self.driver.stop(project, _box(project, 1))
+        self.driver.stop(project, box_of(project, 1))
 
     async def container(self, project: ProjectRow) -> str:
-        found = await self.cri.containers(labels={POD_LABEL: _box(project, 1).pod_uid})
+        found = await self.cri.containers(labels={POD_LABEL: box_of(project, 1).pod_uid})
         return found[0].id
 
     async def run(self, project: ProjectRow, *command: str) -> tuple[int, str]:
@@ -176,7 +182,7 @@ def _project(name: str, namespace: str, image: Image) -> ProjectRow:
     )
 
 
-def _box(project: ProjectRow, generation: int) -> Box:
+def box_of(project: ProjectRow, generation: int) -> Box:
     uid = str(uuid.uuid5(uuid.UUID(project.uid), f"box {generation}"))
     return Box(pod_uid=uid, generation=generation, image=project.image, step=BoxStep.STARTING)
 
@@ -195,12 +201,18 @@ def _driver(node: Node, network: Network, tasks: Tasks, see: Callable[..., objec
 
 @pytest.fixture
 async def bench(node: Node) -> AsyncIterator[Bench]:
+    async with bench_of(node) as made:
+        yield made
+
+
+@asynccontextmanager
+async def bench_of(node: Node) -> AsyncIterator[Bench]:
     tasks = Tasks("test")
     network = Network(node.net, node.containerd.directory / "net")
     # The fixture's containerd reads its networks from a folder of its own.
     network.conflists = node.containerd.directory / "cni"
     await network.set_up()
-    cri = Cri(node.cri_socket)
+    cri = Cri(node.containerd.socket)
     bench = Bench(node, None, network, cri, tasks)  # type: ignore[arg-type]
     bench.driver = _driver(node, network, tasks, bench.see)
     tasks.start(bench.driver.look(), "look")
@@ -224,7 +236,7 @@ async def test_a_box_starts_serves_writes_logs_and_stops(bench: Bench) -> None:
     assert up.ip in {str(address) for address in bench.node.net.subnet}
     await bench.serving(project)
     root = bench.node.containerd.layout.data / "logs"
-    assert logs.last_lines(root, _box(project, 1).pod_uid, 5)[0].startswith("began as")
+    assert logs.last_lines(root, box_of(project, 1).pod_uid, 5)[0].startswith("began as")
     _, said = await bench.run(project, "/bin/cat", "/etc/hostname", "/etc/resolv.conf")
     assert said.splitlines()[0] == "hello"
     assert f"nameserver {bench.node.net.gateway}" in said
@@ -251,7 +263,7 @@ async def test_a_box_that_eats_more_than_its_bound_is_ended_and_says_so(bench: B
     assert isinstance(ended, e.BoxEnded)
     assert "more memory than its bound" in ended.sentence
     root = bench.node.containerd.layout.data / "logs"
-    assert logs.last_lines(root, _box(project, 1).pod_uid, 1)[0].startswith("50000")
+    assert logs.last_lines(root, box_of(project, 1).pod_uid, 1)[0].startswith("50000")
 
 
 async def test_a_box_is_confined(bench: Bench) -> None:
@@ -284,7 +296,7 @@ async def test_what_is_killed_or_removed_behind_our_back_is_noticed(bench: Bench
     killed, removed = bench.start("killed"), bench.start("removed")
     await bench.serving(killed, removed)
     bench.node.containerd.ctr("task", "kill", "-s", "9", await bench.container(killed))
-    for sandbox in await bench.cri.sandboxes({POD_LABEL: _box(removed, 1).pod_uid}):
+    for sandbox in await bench.cri.sandboxes({POD_LABEL: box_of(removed, 1).pod_uid}):
         await bench.cri.stop_sandbox(sandbox.id)
         await bench.cri.remove_sandbox(sandbox.id)
     ended = await bench.until(killed.uid, e.BoxEnded)
@@ -298,8 +310,8 @@ async def test_a_runtime_that_is_away_is_waited_for(bench: Bench) -> None:
     await bench.serving(kept)
     bench.node.containerd.kill()
     bench.stop(kept)
-    bench.made.append((late, _box(late, 1)))
-    bench.driver.start(late, _box(late, 1))
+    bench.made.append((late, box_of(late, 1)))
+    bench.driver.start(late, box_of(late, 1))
     await asyncio.to_thread(bench.node.containerd.start)
     await bench.until(kept.uid, e.BoxGone)
     await bench.serving(late)
@@ -316,7 +328,7 @@ async def test_a_runtime_that_stays_away_is_said(
         away, bench.network, tasks, see=bench.see, registry_host="x", log_root=Path("/nowhere")
     )
     project = _project("away", "team", bench.node.images["agent"])
-    alone.start(project, _box(project, 1))
+    alone.start(project, box_of(project, 1))
     ended = await bench.until(project.uid, e.BoxEnded)
     assert ended == e.BoxEnded(
         1, "The box could not be started: the container runtime does not answer."
@@ -342,11 +354,11 @@ async def test_a_new_driver_adopts_what_runs_and_clears_what_does_not(bench: Ben
     tasks = Tasks("second")
     bench.told.clear()
     again = _driver(bench.node, bench.network, tasks, bench.see)
-    again.adopt(kept, _box(kept, 1))
-    again.adopt(lost, _box(lost, 1))
+    again.adopt(kept, box_of(kept, 1))
+    again.adopt(lost, box_of(lost, 1))
     await bench.until(kept.uid, e.BoxServing)
     await bench.until(lost.uid, e.BoxGone)
-    known = {_box(kept, 1).pod_uid}
+    known = {box_of(kept, 1).pod_uid}
     await again.tidy(lambda uid: uid in known)
     left = {sandbox.metadata.uid for sandbox in await bench.cri.sandboxes()}
     assert left == known
@@ -361,7 +373,7 @@ async def test_a_box_that_writes_much_gets_a_new_file(
     project = bench.start("wordy")
     await bench.serving(project)
     await bench.driver.turn_logs_over()
-    folder = logs.directory(bench.node.containerd.layout.data / "logs", _box(project, 1).pod_uid)
+    folder = logs.directory(bench.node.containerd.layout.data / "logs", box_of(project, 1).pod_uid)
     assert sorted(path.name for path in folder.iterdir()) == ["box.log", "box.log.1"]
 
 
@@ -436,7 +448,7 @@ async def test_boxes_of_a_namespace_reach_each_other_by_name_and_no_others(bench
         for project in (db, other):
             await bench.run(project, "/bin/sh", "-c", serve)
         assert await bench.run(hello, "/bin/nc", "-w", "3", "db", "5432") == (0, "hi\n")
-        address = bench.network.address_of(bench.driver._pods[_box(db, 1).pod_uid].neighbour)
+        address = bench.network.address_of(bench.driver._pods[box_of(db, 1).pod_uid].neighbour)
         assert address is not None
         code, _ = await bench.run(other, "/bin/nc", "-w", "1", "db", "5432")
         assert code != 0

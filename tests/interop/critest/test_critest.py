@@ -3,17 +3,17 @@
 import asyncio
 import fcntl
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from devbox.edge.cri.client import Cri
 from tests.interop.critest.building import critest
 from tests.interop.critest.images import push_images
 from tests.interop.critest.running import HALVES, Outcome, run
-from tests.support.boxes import node_of, start_shim
+from tests.support.boxes import node_of, start_shim, until_answers
 from tests.support.bundle import cache
 from tests.support.containerd import ContainerdServer, running_containerd
 from tests.support.registry import running_registry
@@ -76,15 +76,12 @@ async def both(program: Path, server: ContainerdServer) -> tuple[Outcome, Outcom
     return direct, through
 
 
-@contextmanager
-def shim_of(server: ContainerdServer) -> Iterator[None]:
+@asynccontextmanager
+async def shim_of(server: ContainerdServer, runtime: Cri) -> AsyncIterator[None]:
     """The shim as a process, answering."""
     process = start_shim(server.layout)
     try:
-        for _ in range(600):
-            if server.layout.cri_socket.exists():
-                break
-            time.sleep(0.05)
+        await until_answers(runtime)
         yield
         assert process.poll() is None
     finally:
@@ -95,9 +92,8 @@ def shim_of(server: ContainerdServer) -> Iterator[None]:
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("alone")
 async def test_the_pass_set_is_the_same(program: Path, server: ContainerdServer) -> None:
-    async with node_of(server, shim=False):
-        with shim_of(server):
-            direct, through = await both(program, server)
+    async with node_of(server, shim=False) as node, shim_of(server, node.runtime):
+        direct, through = await both(program, server)
     assert through.failed.keys() == direct.failed.keys(), (through.failed, direct.failed)
     assert through.passed == direct.passed
     assert LISTED - direct.passed == set(), direct.failed

@@ -10,10 +10,10 @@ from contextlib import suppress
 import pytest
 
 from devbox.edge.cri.client import Cri
-from devbox.model.errors import Conflict, DevboxError, Internal, NoSpace, NotFound, Unavailable
+from devbox.model.errors import Conflict, Internal, NoSpace, NotFound, Unavailable
 from devbox.model.saves import SaveReason
 from tests.node_agent.shim.test_story import CHECK, WORK
-from tests.support.boxes import Node, Pod, node_of, project_uid, start_shim
+from tests.support.boxes import Node, Pod, node_of, project_uid, start_shim, until_answers
 from tests.support.containerd import ContainerdServer, running_containerd
 from tests.support.pods import SLEEP, container_config
 
@@ -30,7 +30,7 @@ class Shims:
     async def start(self, *more: str) -> None:
         self.kill()
         self.process = start_shim(self.node.layout, *more)
-        await answers(self.node.runtime)
+        await until_answers(self.node.runtime)
 
     def kill(self, number: int = signal.SIGKILL) -> int | None:
         if self.process is None:
@@ -39,15 +39,6 @@ class Shims:
         status = self.process.wait(10)
         self.process = None
         return status
-
-
-async def answers(runtime: Cri) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            with suppress(DevboxError):
-                await runtime.version()
-                return
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +153,7 @@ async def test_containerd_is_killed_and_comes_back(shims: Shims) -> None:
     with pytest.raises(Unavailable):
         await node.runtime.create_container("x", container_config(), pod.sandbox)
     await asyncio.to_thread(node.server.start)
-    await answers(node.runtime)
+    await until_answers(node.runtime)
     await node.sh(pod, CHECK)
     second = await node.sandbox(record.pod_uid, project=uid)
     with pytest.raises(Unavailable, match="still uses"):

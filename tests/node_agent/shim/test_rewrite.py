@@ -4,6 +4,7 @@ from pathlib import Path
 
 from devbox.edge.cri.proto import runtime_pb2 as cri
 from node_agent.shim import rewrite
+from node_agent.shim.usage import Usage
 
 CDI_DEVICES = bytes([0x8A, 0x01, 0x05]) + b"\x0a\x03gpu"
 """Field 17 of ContainerConfig, which our subset does not hold."""
@@ -51,12 +52,12 @@ def test_only_boxes_stats_change() -> None:
     swap = bytes([0x2A, 0x02, 0x08, 0x07])
     one = cri.ContainerStats.FromString(stats("box", 4096).SerializeToString() + swap)
     answer = cri.ListContainerStatsResponse(stats=[one, stats("other", 5)]).SerializeToString()
-    filled = rewrite.STATS["ListContainerStats"](answer, {"box": 77, "empty": 0})
+    filled = rewrite.STATS["ListContainerStats"](answer, {"box": Usage(77, 4), "empty": Usage(0)})
     known = cri.ListContainerStatsResponse.FromString(filled)
     assert [s.writable_layer.used_bytes.value for s in known.stats] == [77, 5]
-    assert known.stats[0].writable_layer.inodes_used.value == 3
+    assert known.stats[0].writable_layer.inodes_used.value == 4
     assert swap in known.stats[0].SerializeToString()
-    assert rewrite.STATS["ListContainerStats"](answer, {"nobody": 1}) is answer
+    assert rewrite.STATS["ListContainerStats"](answer, {"nobody": Usage(1)}) is answer
 
 
 def test_stats_of_every_shape() -> None:
@@ -71,5 +72,5 @@ def test_stats_of_every_shape() -> None:
     }
     expected = stats("box", 99).SerializeToString()
     for name, answer in shapes.items():
-        filled = rewrite.STATS[name](answer.SerializeToString(), {"box": 99})
+        filled = rewrite.STATS[name](answer.SerializeToString(), {"box": Usage(99, 3)})
         assert expected in filled, name

@@ -17,7 +17,7 @@ from devbox.model.errors import Conflict, Internal, NotFound, Unavailable
 from devbox.model.nodes import UPPER_NONCE_XATTR
 from devbox.model.saves import SaveReason
 from node_agent.upper.pinning import keep_pinned
-from tests.support.boxes import Node, Pod, project_uid
+from tests.support.boxes import Node, project_uid
 from tests.support.containerd import BUSYBOX_IMAGE, PAUSE_IMAGE, mounts_under
 from tests.support.images import Layer, build, busybox_layer
 from tests.support.pods import SLEEP, container_config
@@ -238,30 +238,6 @@ async def test_a_box_made_without_the_shim_never_touches_the_upper(node: Node) -
     assert sorted(path.name for path in node.upper(uid).iterdir()) == before
     assert not (node.layout.boxes / record.pod_uid / "start.json").exists()
     await direct.close()
-
-
-async def test_stats_tell_the_uppers_size(node: Node) -> None:
-
-    uid = project_uid()
-    pod = await node.box(uid)
-    upper = node.journal.upper(uid)
-    assert upper is not None
-    node.journal.put_upper(msgspec.structs.replace(upper, bytes=123_456_789))
-    async with asyncio.timeout(30):
-        while not (found := await stats_of(node, pod)):
-            await asyncio.sleep(0.1)
-    assert found == [123_456_789]
-    one = await node.runtime.container_stats(pod.container_id)
-    assert one.writable_layer.used_bytes.value == 123_456_789
-    assert one.memory.working_set_bytes.value > 0
-
-
-async def stats_of(node: Node, pod: Pod) -> list[int]:
-    return [
-        stats.writable_layer.used_bytes.value
-        for stats in await node.runtime.all_container_stats()
-        if stats.attributes.id == pod.container_id
-    ]
 
 
 async def test_start_records_are_in_memory_and_bounded(node: Node) -> None:
