@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -24,21 +25,21 @@ def make_directory(path: Path, *, mode: int) -> None:
         sync_directory(part.parent)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, parts: Iterable[bytes]) -> None:
     """Write a file that nobody reads yet. Its name is durable once its directory is synced."""
     with path.open("wb") as file:
-        file.write(data)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, data: bytes, *, aside: Path) -> None:
+def replace_file(path: Path, parts: Iterable[bytes], *, aside: Path) -> None:
     """Put a whole new file in place: whenever power goes, the old one or the new one is there.
 
     `aside` is in the same directory; nothing is left of it when this fails.
     """
     try:
-        write_file(aside, data)
+        write_file(aside, parts)
         aside.replace(path)
     except OSError:
         aside.unlink(missing_ok=True)

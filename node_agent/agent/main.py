@@ -67,6 +67,7 @@ class Loop:
             tasks.start(self._reporting.run(), "reporting", vital=True)
             tasks.start(self._ordered.run(self._node, self._controller), "orders", vital=True)
             tasks.start(self._observe(), "observe", vital=True)
+            tasks.start(self._thaw(), "thaw")
             tasks.start(self._tell_runtimes(), "runtimes")
             tasks.start(self._autosave(), "autosave", vital=True)
             tasks.start(self._evict(), "evicting", vital=True)
@@ -96,6 +97,16 @@ class Loop:
             except DevboxError as error:
                 _log.warning("containerd_away", error=error.message)
             await asyncio.sleep(_OBSERVE_EVERY_S)
+
+    async def _thaw(self) -> None:
+        """Nobody else would ever let a box run that an earlier node agent left frozen."""
+        while True:
+            try:
+                await self._saving.thaw_boxes()
+                return
+            except DevboxError as error:
+                _log.warning("boxes_not_thawed", error=error.message)
+                await asyncio.sleep(1.0)
 
     async def _tell_runtimes(self) -> None:
         while True:

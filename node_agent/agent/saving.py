@@ -25,6 +25,7 @@ from node_agent.agent.parts import (
 from node_agent.agent.planning import autosaves_due, plan, retry_delay, unchanged_is_nothing
 from node_agent.faults import Fault, no_fault
 from node_agent.journal import Journal, PendingSave, Upper
+from node_agent.saver.freezing import thaw
 
 _log = structlog.get_logger()
 _AT_ONCE = 2
@@ -57,6 +58,9 @@ class Saving:
         self._held: set[str] = set()
         self._wake = asyncio.Event()
         self._when_busy: dict[str, WhenBusy] = {}
+        self._maybe_frozen = {box.container_id for box in journal.boxes()}
+        """Boxes that a node agent before this one may have left frozen."""
+        self._looking = asyncio.Lock()
         self._tasks = Tasks("saving")
 
     def kick(self) -> None:
@@ -195,11 +199,25 @@ class Saving:
 
         return await self._writer.save(work, on_step, self._meter(row))
 
+    async def thaw_boxes(self) -> None:
+        """Let boxes run that were left frozen. Raises Unavailable when containerd is down."""
+        for container_id in tuple(self._maybe_frozen):
+            await self._cgroup_of(container_id)
+
     async def _cgroup(self, uid: str) -> Path | None:
         for box in self._journal.boxes_of_project(uid):
-            if box.may_write and (path := await self._containers.cgroup(box.container_id)):
+            if box.may_write and (path := await self._cgroup_of(box.container_id)):
                 return path
         return None
+
+    async def _cgroup_of(self, container_id: str) -> Path | None:
+        """Thawed before its first save, so that no freeze of ours is ever undone."""
+        async with self._looking:
+            path = await self._containers.cgroup(container_id)
+            if path is not None and container_id in self._maybe_frozen:
+                await asyncio.to_thread(thaw, str(path))
+            self._maybe_frozen.discard(container_id)
+        return path
 
     async def _save_without_upper(self, row: PendingSave) -> None:
         """The head is the newest state there is: only its tags may be new."""

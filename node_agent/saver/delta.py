@@ -6,11 +6,11 @@ runs again.
 """
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Mapping
 
 from node_agent.saver.entries import EntryWriter
-from node_agent.saver.index import Facts
+from node_agent.saver.index import WHITEOUT, Facts, inode_of, is_directory, is_file, size_of
+from node_agent.saver.notes import shown
 from node_agent.saver.pipeline import BUFFER_BYTES
 from node_agent.saver.rules import Rules
 from node_agent.saver.tree import TreeWriter, listed
@@ -108,38 +108,58 @@ class DeltaTree(TreeWriter):
     def _is_new(self, path: bytes) -> bool:
         """Nothing below this directory was there before, by this name."""
         known = self._known.get(path)
-        return path in self._fresh or known is None or not stat.S_ISDIR(known[4])
+        return path in self._fresh or known is None or not is_directory(known)
 
-    def _deleted(self) -> None:
-        """Waits until the box runs again: see `finish`."""
+    def _keep(self, path: bytes, known: Facts) -> None:
+        """What is known stays whole: the moment may fail."""
+        self.found[path] = known
 
     def finish(self) -> None:
-        """Write the deletions, and take over what was not looked at. Raises NeedFull."""
+        """Write what is there no more, and take over what was not looked at. Raises NeedFull.
+
+        The tree before is of no use then.
+        """
         roots = {path for path in self._asked if path not in self.found}
         roots |= {path for path in self.found if path in self._known and self._replaced(path)}
         gone = _at_or_below(self._known, roots) - self.found.keys() if roots else set()
-        seen = set(self.found)
-        opaque = {path for path in self._before.opaque if path not in seen and path not in gone}
-        merged = dict(self._known)
-        for path in gone:
-            del merged[path]
-        merged.update(self.found)
-        self.found = merged
-        self.opaque |= opaque
+        self.opaque |= {
+            path for path in self._before.opaque if path not in self.found and path not in gone
+        }
+        earlier = _bytes_of(self._known.get(path, WHITEOUT) for path in (*self.found, *gone))
+        later = _bytes_of(self.found.values())
+        self.live_bytes = self._before.live_bytes - earlier + later
+        was = {path: self._known.pop(path) for path in gone}
+        self._known.update(self.found)
+        self.found = self._known
         for inode, paths in self._before.names.items():
             self.names.setdefault(inode, paths)
-        super()._deleted()
-        regular = (facts for facts in self.found.values() if stat.S_ISREG(facts[4]))
-        self.live_bytes = sum(facts[3] for facts in regular)
+        self._deleted(was)
+
+    def largest(self) -> str:
+        """Names the largest file that was written, as the end of a sentence."""
+        written = {
+            path: size_of(facts) for path, facts in self.found.items() if self._differs(path)
+        }
+        path = max(written, key=lambda path: written[path], default=b"")
+        return f"; the largest file in it is {shown(path)}" if path else ""
+
+    def _differs(self, path: bytes) -> bool:
+        facts = self.found[path]
+        return is_file(facts) and self._known.get(path) != facts
 
     def _replaced(self, path: bytes) -> bool:
         was, now = self._known[path], self.found[path]
-        return stat.S_ISDIR(was[4]) and (path in self._fresh or not stat.S_ISDIR(now[4]))
+        return is_directory(was) and (path in self._fresh or not is_directory(now))
+
+
+def _bytes_of(files: Iterable[Facts]) -> int:
+    """A file with several names counts once."""
+    return sum({inode_of(facts): size_of(facts) for facts in files}.values())
 
 
 def _at_or_below(known: Mapping[bytes, Facts], roots: set[bytes]) -> set[bytes]:
     found = {path for path in roots if path in known}
-    trees = {path for path in found if stat.S_ISDIR(known[path][4])}
+    trees = {path for path in found if is_directory(known[path])}
     if trees:
         found |= {path for path in known if _inside(path, trees)}
     return found

@@ -11,10 +11,10 @@ from node_agent.saver.notes import Notes
 from node_agent.saver.stream import TarStream
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME | os.O_NOCTTY
-_HOLE_BYTES = 64 << 20
+HOLE_BYTES = 64 << 20
 """Files with more bytes of holes are stored as sparse; others as zeros, which every tool reads."""
 _SPARSE_FROM = 1 << 20
-_SECTOR = 512
+SECTOR = 512
 _GONE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.ESTALE})
 _TYPES = {
     stat.S_IFLNK: headers.SYMLINK,
@@ -120,7 +120,7 @@ class EntryWriter:
         if own is not None and own.whiteout and not size:
             self.whiteout(path)
             return True
-        if size >= _SPARSE_FROM and status.st_blocks * _SECTOR < size:
+        if size >= _SPARSE_FROM and status.st_blocks * SECTOR < size:
             return self._sparse(fd, path, status, own)
         self._begin(path, status, own)
         return self._stream.content(fd, size)
@@ -143,7 +143,7 @@ class EntryWriter:
     def _sparse(self, fd: int, path: bytes, status: os.stat_result, own: Attributes | None) -> bool:
         parts = data_parts(fd, status.st_size)
         data = sum(size for _, size in parts)
-        if status.st_size - data > _HOLE_BYTES:
+        if status.st_size - data > HOLE_BYTES:
             return self._sparse_entry(fd, path, status, self._records(own, path), parts)
         self._begin(path, status, own)
         whole, at = True, 0

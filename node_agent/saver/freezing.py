@@ -27,6 +27,7 @@ class Freeze:
         self._cgroup = cgroup
         self._limit_ms = limit_ms
         self._guard: subprocess.Popen[bytes] | None = None
+        self._thawed = True
         self.frozen_ms = 0.0
         self.held = False
 
@@ -43,6 +44,7 @@ class Freeze:
             raise CannotFreeze
 
     def __enter__(self) -> Self:
+        self._thawed = False
         self._tell(b"freeze\n")
         if self._hear() != "frozen":
             self.close()
@@ -58,13 +60,14 @@ class Freeze:
         self._tell(b"thaw\n")
         word, _, rest = self._hear().partition(" ")
         if word == "thawed":
+            self._thawed = True
             took, _, why = rest.partition(" ")
             self.frozen_ms = float(took)
             self.held = why == "told"
         self.close()
 
     def close(self) -> None:
-        """End the guard; it thaws first."""
+        """End the guard; it thaws first. Where the guard was killed, this does."""
         guard, self._guard = self._guard, None
         if guard is None:
             return
@@ -72,7 +75,14 @@ class Freeze:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        guard.wait(_READY_S)
+        try:
+            guard.wait(_READY_S)
+        except subprocess.TimeoutExpired:
+            guard.kill()
+            guard.wait()
+        if not self._thawed:
+            thaw(self._cgroup)
+            self._thawed = True
 
     def _tell(self, line: bytes) -> None:
         if self._guard is not None and self._guard.stdin is not None:

@@ -13,7 +13,7 @@ from devbox.model.projects import WhenBusy
 from node_agent.saver import delta
 from node_agent.saver.copying import Copied, CopyJob, MakeTree, copy_tree, whole
 from node_agent.saver.delta import DeltaTree, Memory, TooMuch
-from node_agent.saver.entries import EntryWriter
+from node_agent.saver.entries import HOLE_BYTES, SECTOR, EntryWriter
 from node_agent.saver.freezing import CannotFreeze, Freeze, processes
 from node_agent.saver.layer import Fill, Told, push_layer
 from node_agent.saver.mapped import mapped_files, sync
@@ -159,13 +159,12 @@ class LiveCopy:
                 tree = self._copy_changes(done, writer)
         except CannotFreeze:
             raise _Missed("the box could not be made to stand still") from None
-        except TooMuch:
-            raise _Missed(f"more than {delta.MOST_BYTES >> 20} MiB changed meanwhile") from None
         finally:
             freeze.close()
             done.frozen_ms = max(done.frozen_ms, freeze.frozen_ms)
         if not freeze.held:
-            raise _Missed(f"the rest took longer than {self._box.freeze_limit_ms} ms")
+            why = f"the rest took longer than {self._box.freeze_limit_ms} ms"
+            raise _Missed(why + tree.largest())
         tree.finish()
         stream.flush()
         self._pending = Changed()
@@ -179,7 +178,11 @@ class LiveCopy:
         changed = Changed(self._pending.touched | mapped, self._pending.fresh)
         tree = DeltaTree(writer, self._job.rules, done.tree, changed, None)
         tree.links(self._job.upper)
-        tree.run(self._job.upper)
+        try:
+            tree.walk(self._job.upper)
+        except TooMuch:
+            why = f"more than {delta.MOST_BYTES >> 20} MiB changed meanwhile"
+            raise _Missed(why + tree.largest()) from None
         return tree
 
     def _refuse_lost(self) -> None:
@@ -188,7 +191,8 @@ class LiveCopy:
 
     def _refuse_large(self) -> None:
         """Name the largest file rather than begin what cannot end in time."""
-        sizes = {path: _size(self._job.upper, path) for path in self._pending.touched}
+        paths = self._pending.touched | self._pending.fresh
+        sizes = {path: _size(self._job.upper, path) for path in paths}
         if sum(sizes.values()) > delta.MOST_BYTES:
             largest = max(sizes, key=lambda path: sizes[path])
             again = largest in self._too_large
@@ -207,7 +211,10 @@ def _replay(memory: Memory) -> Fill:
 
 
 def _size(upper: str, path: bytes) -> int:
+    """Bytes of a file that a layer would hold."""
     try:
-        return os.lstat(os.path.join(os.fsencode(upper), path)).st_size
+        status = os.lstat(os.path.join(os.fsencode(upper), path))
     except OSError:
         return 0
+    data = status.st_blocks * SECTOR
+    return data if status.st_size - data > HOLE_BYTES else status.st_size

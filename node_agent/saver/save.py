@@ -18,19 +18,21 @@ from devbox.edge.registry import ImageDocument, Registry
 from devbox.edge.registry.documents import CONFIG, MANIFEST
 from devbox.edge.registry.images import (
     RUNTIME_LAYERS,
+    SPARSE,
     MadeImage,
     NewLayer,
     append,
     keep_first,
     model_image,
     runtime_layers,
+    sparse_files,
 )
 from devbox.edge.registry.pull import Place, copy_blob
 from devbox.model.saves import SaveStep
 from node_agent.faults import Fault, no_fault
 from node_agent.saver import index as indexes
 from node_agent.saver.copying import Copied, CopyJob, copy_tree, whole
-from node_agent.saver.index import UNSURE, Index, IndexHead, SavedLayer
+from node_agent.saver.index import UNSURE, Index, IndexHead, SavedLayer, changed_ns
 from node_agent.saver.layer import Target, Told
 from node_agent.saver.live import Box, LiveCopy
 from node_agent.saver.merging import CannotMerge, Merge
@@ -38,8 +40,6 @@ from node_agent.saver.orders import SavedImage, UpperSave
 from node_agent.saver.rules import Rules
 from node_agent.saver.tree import NeedFull
 
-SPARSE = "dev.devbox.sparse"
-"""Annotation of a manifest: JSON list of [path, size] of files with large holes."""
 CREATED_BY = "devbox save"
 MOST_LAYERS = 16
 """Above the runtime."""
@@ -228,7 +228,12 @@ def layers_of(document: ImageDocument) -> tuple[SavedLayer, ...]:
 
 
 def wasteful(since: Index, copied: Copied) -> bool:
-    """Whether too much of our layers would be files that are changed or gone."""
+    """Whether too much of our layers would be files that are changed or gone.
+
+    A file with large holes that is gone is: an unpacker would write it out before it removes it.
+    """
+    if any(path not in copied.tree.found for path, _ in since.head.sparse):
+        return True
     own = sum(layer.file_bytes for layer in since.head.own) + copied.read_bytes
     return own > DEAD_FROM_BYTES and own > copied.tree.live_bytes * MOST_TO_LIVE
 
@@ -244,7 +249,7 @@ def combine(order: UpperSave, base: ImageDocument, since: Index | None, copied: 
         below=since.head.below if since else layers_of(base),
         own=(*(since.head.own if since else ()), *copied.layers),
         opaque=tuple(sorted(tree.opaque)),
-        sparse=(*_still_sparse(since, copied), *copied.sparse),
+        sparse=(*(since.head.sparse if since else ()), *copied.sparse),
     )
     return Index(head=head, entries=tree.found)
 
@@ -252,16 +257,10 @@ def combine(order: UpperSave, base: ImageDocument, since: Index | None, copied: 
 def settled(state: Index, begun_ns: int) -> Index:
     """Without files that changed so shortly before that a later change may have the same time."""
     young = begun_ns - _TICK_NS
-    entries = {path: UNSURE if facts[1] > young else facts for path, facts in state.entries.items()}
-    return Index(head=state.head, entries=entries)
-
-
-def _still_sparse(since: Index | None, copied: Copied) -> list[tuple[bytes, int]]:
-    if since is None:
-        return []
-    again = {path for path, _ in copied.sparse}
-    found = copied.tree.found
-    return [item for item in since.head.sparse if item[0] in found and item[0] not in again]
+    for path, facts in state.entries.items():
+        if changed_ns(facts) > young:
+            state.entries[path] = UNSURE
+    return state
 
 
 def assemble(base: ImageDocument, head: IndexHead) -> MadeImage:
@@ -280,9 +279,3 @@ def assemble(base: ImageDocument, head: IndexHead) -> MadeImage:
         for one in layers
     ]
     return append(ground, new, annotations)
-
-
-def sparse_files(document: ImageDocument) -> list[tuple[str, int]]:
-    """Files with large holes in an image: standard unpackers write them out in full."""
-    told = document.manifest.annotations.get(SPARSE, "[]")
-    return msgspec.json.decode(told, type=list[tuple[str, int]])

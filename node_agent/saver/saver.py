@@ -20,6 +20,7 @@ from devbox.edge.rpc import Failure, error_of
 from devbox.model.errors import Internal, Unavailable
 from devbox.model.projects import Image
 from devbox.model.saves import SaveStep
+from node_agent.saver.freezing import thaw
 from node_agent.saver.orders import (
     Begin,
     Done,
@@ -32,7 +33,6 @@ from node_agent.saver.orders import (
     ToWorker,
     UpperSave,
 )
-from node_agent.saver.save import sparse_files
 
 OnProgress = Callable[[int, int], Awaitable[None]]
 OnStep = Callable[[SaveStep], Awaitable[None]]
@@ -104,6 +104,9 @@ class Saver:
                 saved = await self._talk(process, order, progress, on_step)
             except BaseException:
                 await _end(process)
+                # The worker's guard thaws too, unless whatever ended the one ended both.
+                if order.cgroup:
+                    await asyncio.to_thread(thaw, order.cgroup)
                 raise
             self._idle.append(process)
             return saved
@@ -136,11 +139,6 @@ class Saver:
         stored = await self._registry.get_manifest(source.repository, source.digest)
         copied = await copy(here, stored, Place(self._registry, repository), tag)
         return model_image(repository, copied.stored.digest, copied.document)
-
-    async def restore_checks(self, image: Image) -> list[tuple[str, int]]:
-        """Files of an image with large holes and their sizes: a standard unpacker fills them."""
-        _, document = await self._registry.image(image.repository, image.digest)
-        return sparse_files(document)
 
     async def drop_images(
         self, repository: str, digests: tuple[str, ...], keep: tuple[str, ...]

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from node_agent.saver import attributes
 from node_agent.saver.entries import EntryWriter, Vanished
-from node_agent.saver.index import UNSURE, WHITEOUT, Facts
+from node_agent.saver.index import UNSURE, WHITEOUT, Facts, is_directory, pack
 from node_agent.saver.rules import RESERVED, Rules
 
 _ENCODING = sys.getfilesystemencoding()
@@ -62,13 +62,17 @@ def _name(entry: _Entry) -> str:
 
 
 class TreeWriter:
-    """One walk. Afterwards `found` and `opaque` are what the image now holds."""
+    """One walk. Afterwards `found` and `opaque` are what the image now holds.
+
+    `known` is taken over: what did not change moves from it to `found`, so that a large tree is in
+    memory once.
+    """
 
     def __init__(
         self,
         writer: EntryWriter,
         rules: Rules,
-        known: Mapping[bytes, Facts],
+        known: dict[bytes, Facts],
         known_opaque: Collection[bytes],
         on_directory: Callable[[int, bytes], None] | None = None,
     ) -> None:
@@ -87,7 +91,12 @@ class TreeWriter:
         """Of all files that the save holds; a file with several names counts once."""
 
     def run(self, upper: str) -> None:
-        """Walk it all. Raises OSError, Conflict, NeedFull."""
+        """Write all that changed. Raises OSError, Conflict, NeedFull."""
+        self.walk(upper)
+        self.finish()
+
+    def walk(self, upper: str) -> None:
+        """Write what is there. Raises OSError, Conflict, NeedFull."""
         try:
             self._root(upper)
             while self._stack:
@@ -95,7 +104,6 @@ class TreeWriter:
         finally:
             for frame in self._stack:
                 os.close(frame.fd)
-        self._deleted()
 
     def _root(self, upper: str) -> None:
         frame = self._open(os.open(upper, _DIRECTORY), b"")
@@ -121,7 +129,7 @@ class TreeWriter:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return False
-        if status.st_nlink != 1 or known != (
+        if status.st_nlink != 1 or known != pack(
             status.st_ino,
             status.st_ctime_ns,
             status.st_mtime_ns,
@@ -129,9 +137,14 @@ class TreeWriter:
             status.st_mode,
         ):
             return False
-        self.found[path] = known
+        self._keep(path, known)
         self.live_bytes += status.st_size
         return True
+
+    def _keep(self, path: bytes, known: Facts) -> None:
+        """It is as it was."""
+        self.found[path] = known
+        del self._known[path]
 
     def _visit(self, frame: _Frame, entry: _Entry) -> bool:
         """True when it is a directory that is walked next."""
@@ -156,7 +169,7 @@ class TreeWriter:
             self.names.setdefault(status.st_ino, []).append(path)
         known = self._known.get(path)
         if known == facts and not frame.forced:
-            self.found[path] = known
+            self._keep(path, known)
             return False
         self.found[path] = facts
         self._write(frame, name, path, status)
@@ -220,16 +233,20 @@ class TreeWriter:
         if frame.forced:
             self._forced.add(frame.path)
 
-    def _deleted(self) -> None:
+    def finish(self) -> None:
+        """Write what is there no more. Raises NeedFull."""
+        self._deleted({path: self._known[path] for path in self._known.keys() - self.found.keys()})
+
+    def _deleted(self, gone: Mapping[bytes, Facts]) -> None:
         for path in self._known_opaque - self.opaque:
-            if stat.S_ISDIR(self.found.get(path, WHITEOUT)[4]):
+            if is_directory(self.found.get(path, WHITEOUT)):
                 raise NeedFull
-        for path in sorted(self._known.keys() - self.found.keys()):
+        for path in sorted(gone):
             parent = path.rpartition(b"/")[0]
             above = self.found.get(parent)
-            if above is None or not stat.S_ISDIR(above[4]) or parent in self._forced:
+            if above is None or not is_directory(above) or parent in self._forced:
                 continue
-            if self._known[path] == WHITEOUT:
+            if gone[path] == WHITEOUT:
                 raise NeedFull
             self._writer.whiteout(path)
 
@@ -238,7 +255,7 @@ def _facts(status: os.stat_result) -> Facts:
     mode = status.st_mode
     if stat.S_ISCHR(mode) and not status.st_rdev:
         return WHITEOUT
-    return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size, mode
+    return pack(status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size, mode)
 
 
 def _root_facts(fd: int, status: os.stat_result) -> Facts:
@@ -246,4 +263,4 @@ def _root_facts(fd: int, status: os.stat_result) -> Facts:
     own = attributes.of_open(fd, b"")
     kept = zlib.crc32(repr(own.records([]) if own else []).encode())
     owner = status.st_uid << 32 | status.st_gid
-    return owner, kept, status.st_mtime_ns, 0, status.st_mode
+    return pack(owner, kept, status.st_mtime_ns, 0, status.st_mode)

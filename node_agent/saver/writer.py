@@ -76,7 +76,7 @@ class RegistryWriter(SaveWriter):
         found = read_wishes(Path(upper.path))
         if found is None:
             return _kept(kept)
-        replace_file(kept, msgspec.json.encode(found), aside=kept.with_suffix(".wishes-new"))
+        replace_file(kept, [msgspec.json.encode(found)], aside=kept.with_suffix(".wishes-new"))
         return found
 
     async def _check_release(self, base: Image, wishes: Wishes) -> None:

@@ -121,7 +121,7 @@ class Uppers:
         try:
             (undone / "fs").mkdir()
             copy_attributes(lower, undone / "fs")
-            write_file(undone / "upper.json", msgspec.json.encode(meta))
+            write_file(undone / "upper.json", [msgspec.json.encode(meta)])
             sync_directory(undone)
             undone.rename(self._root / project_uid)
             sync_directory(self._root)

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def inhabitant(
-    root: Path, group: Path, what: str, program: str = __file__, *more: str
+    root: Path, group: Path, what: str, *more: str, program: str = __file__
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does `what` with `root` as its root."""
     command = [sys.executable, program, str(root), what, *more]
@@ -141,6 +141,20 @@ def sqlite() -> None:
                 _ready()
 
 
+def steady(rate: str) -> None:
+    """Writes 4 KiB into one of 64 files, so many times a second."""
+    files = [os.open(f"steady-{number}", os.O_RDWR | os.O_CREAT) for number in range(64)]
+    due = time.monotonic()
+    number = 0
+    _ready()
+    while True:
+        number += 1
+        os.pwrite(files[number % 64], b"%04096d" % number, number // 64 % 16 << 12)
+        due += 1 / int(rate)
+        if due > (now := time.monotonic()):
+            time.sleep(due - now)
+
+
 def obey() -> None:
     """Makes the changes that lines of standard input tell, and answers each with `done`."""
     _ready()
@@ -165,4 +179,5 @@ def flood() -> None:
 if __name__ == "__main__":
     sys.stdin.readline()
     enter(sys.argv[1])
-    {"idle": idle, "pairs": pairs, "sqlite": sqlite, "flood": flood, "obey": obey}[sys.argv[2]]()
+    everything: tuple[Callable[..., None], ...] = (idle, pairs, sqlite, steady, flood, obey)
+    {one.__name__: one for one in everything}[sys.argv[2]](*sys.argv[3:])

@@ -1,10 +1,12 @@
-"""Images for tests: bases made by GNU tar, and saved images unpacked by umoci."""
+"""Images for tests: bases made by GNU tar, and saved images unpacked by umoci and by containerd."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from devbox.edge.registry import Registry
 from devbox.edge.registry.documents import CONFIG, LAYER_GZIP, LAYER_TAR, MANIFEST
 from devbox.edge.registry.images import NewLayer, append, model_image, scratch
 from devbox.model.projects import Image, ImageConfig
+from tests.support.containerd import ContainerdServer
+from tests.support.registry import RegistryServer
 
 
 def tar_of(tree: Path) -> bytes:
@@ -34,11 +38,12 @@ async def push_base(registry: Registry, repository: str, tree: Path) -> Image:
     return model_image(repository, made.digest, made.document)
 
 
-async def layers(registry: Registry, image: Image) -> list[bytes]:
-    """The uncompressed layers of an image, checked against their diff ids."""
+async def layers(registry: Registry, image: Image, first: int = 0) -> list[bytes]:
+    """The uncompressed layers of an image, all or from one on, checked against their diff ids."""
     _, document = await registry.image(image.repository, image.digest)
     found = []
-    for layer, diff_id in zip(document.manifest.layers, document.diff_ids, strict=True):
+    both = list(zip(document.manifest.layers, document.diff_ids, strict=True))
+    for layer, diff_id in both[first:]:
         pieces = [part async for part in registry.stream_blob(image.repository, layer.digest)]
         raw = b"".join(pieces)
         if layer.media_type.endswith("zstd"):
@@ -72,6 +77,37 @@ async def unpack_with_umoci(registry: Registry, image: Image, directory: Path) -
         capture_output=True,
     )
     return bundle / "rootfs"
+
+
+async def push_gzip(registry: Registry, image: Image) -> Image:
+    """The same image with layers that every unpacker reads."""
+    _, document = await registry.image(image.repository, image.digest)
+    new = []
+    for raw, diff_id in zip(await layers(registry, image), document.diff_ids, strict=True):
+        packed = gzip.compress(raw, 1, mtime=0)
+        layer = await registry.put_blob(image.repository, packed, LAYER_GZIP)
+        new.append(NewLayer(descriptor=layer, diff_id=diff_id, created_by="test"))
+    made = append(scratch(image.architecture, ImageConfig()), new)
+    await registry.put_blob(image.repository, made.config, CONFIG)
+    await registry.put_manifest(image.repository, made.manifest, MANIFEST)
+    return model_image(image.repository, made.digest, made.document)
+
+
+@contextlib.contextmanager
+def mounted(
+    containerd: ContainerdServer, server: RegistryServer, image: Image, at: Path
+) -> Iterator[Path]:
+    """The image, pulled and unpacked by containerd, as a read-only mount."""
+    at.mkdir()
+    reference = f"{server.host}/{image.repository}@{image.digest}"
+    try:
+        containerd.ctr("images", "pull", "--plain-http", reference)
+        containerd.ctr("images", "mount", reference, str(at))
+        yield at
+    finally:
+        subprocess.run(["umount", at], check=False, capture_output=True)
+        containerd.ctr("images", "unmount", "--rm", str(at), check=False)
+        containerd.ctr("images", "rm", reference, check=False)
 
 
 def _blob(blobs: Path, data: bytes, media_type: str) -> dict[str, Any]:

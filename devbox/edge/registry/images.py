@@ -24,6 +24,9 @@ EPOCH = "1970-01-01T00:00:00Z"
 RUNTIME_LAYERS = "dev.devbox.runtime-layers"
 """Annotation of a save's manifest: how many of its first layers are the runtime's."""
 
+SPARSE = "dev.devbox.sparse"
+"""Annotation of a save's manifest: JSON list of [path, size] of files with large holes."""
+
 
 class NewLayer(msgspec.Struct, frozen=True, kw_only=True):
     """A layer that is in the registry, and what its bytes are when unpacked."""
@@ -180,3 +183,9 @@ def _first_history(history: list[dict[str, Any]], count: int) -> list[dict[str, 
             count -= 1
         kept.append(entry)
     return kept
+
+
+def sparse_files(document: ImageDocument) -> list[tuple[str, int]]:
+    """Files with large holes in an image's layers: standard unpackers write them out in full."""
+    told = document.manifest.annotations.get(SPARSE, "[]")
+    return msgspec.json.decode(told, type=list[tuple[str, int]])

@@ -12,6 +12,7 @@ from devbox.model.disk import Disk
 from devbox.model.errors import NotFound, Unavailable
 from devbox.model.nodes import (
     AskOrders,
+    AutosaveRule,
     BoxKey,
     BoxRecord,
     BuildOrder,
@@ -34,7 +35,7 @@ from node_agent.agent.observing import observe
 from node_agent.agent.orders import Ordered, Parts
 from node_agent.agent.parts import CannotRelease, Progress, SavedImage, SaveWork
 from node_agent.agent.reporting import Reporting
-from node_agent.agent.saving import Saving
+from node_agent.agent.saving import Saving, autosave
 from node_agent.collector.sweeping import Sweeping
 from node_agent.journal import Box, Journal, Upper
 
@@ -297,6 +298,26 @@ async def test_the_shims_save_is_made_and_what_did_not_change_is_no_save(node: N
     node.journal.want_save("p1", generation=2, reason=SaveReason.STOPPED, now=2.0)
     node.saving.kick()
     assert "nothing changed" in (await node.saved(2, SaveStep.DROPPED)).note
+
+
+async def test_a_running_box_is_saved_by_the_clock_and_unchanged_it_is_no_save(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node_agent.agent.saving._AUTOSAVE_LOOK_S", 0.01)
+    node.journal.put_upper(UPPER)
+    node.journal.link_box(Box("c1", "s1", "pod1", "p1", 1))
+    node.rooms.running["c1"] = True
+    rule = AutosaveRule(project_uid="p1", generation=1, minutes=1, when_busy=WhenBusy.RETRY)
+    rules = [msgspec.structs.replace(rule, minutes=1e-4)]
+    async with Tasks("clock") as clock:
+        clock.start(autosave(node.journal, lambda: rules, node.saving.kick), "autosave")
+        assert (await node.saved(1, SaveStep.RECORDED)).reason is SaveReason.AUTOSAVE
+        node.rooms.unchanged = True
+        quiet = await node.controller.until(
+            lambda report: any(save.step is SaveStep.DROPPED for save in report.saves)
+        )
+        (dropped,) = [save for save in quiet.saves if save.step is SaveStep.DROPPED]
+        assert dropped.note == "nothing changed since the save before"
 
 
 async def test_a_registry_that_is_down_costs_a_try_and_no_file(node: Node) -> None:

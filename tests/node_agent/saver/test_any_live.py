@@ -1,4 +1,4 @@
-"""Any changes that a box makes between the copy and the moment it stands still are in its save."""
+"""Any changes that a box makes while it is copied, and before it stands still, are in its save."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from devbox.edge.registry import Registry
 from node_agent.saver.copying import Copied
-from node_agent.saver.live import LiveCopy
+from node_agent.saver.live import LiveCopy, _Missed
 from tests.node_agent.saver.saves import order, save
 from tests.support.changes import Change, apply, changes
 from tests.support.inhabitants import cgroup, command, inhabitant
@@ -71,11 +71,16 @@ async def tell(
             apply(box.merged, before)
             with inhabitant(box.merged, group, "obey") as process:
                 for number, todo in enumerate(during):
+                    half = len(todo) // 2
+                    parts = [todo[:half], todo[half:]]
 
                     async def changed(
-                        copy: LiveCopy, done: Copied, todo: list[Change] = todo
+                        copy: LiveCopy, done: Copied, parts: list[list[Change]] = parts
                     ) -> None:
-                        command(process, todo)
+                        """The first moment is missed, so what changed is copied while it runs."""
+                        command(process, parts.pop(0))
+                        if parts:
+                            raise _Missed("more was to come")
                         await moment(copy, done)
 
                     ordered = order(

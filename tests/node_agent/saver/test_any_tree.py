@@ -1,4 +1,7 @@
-"""Any base, any changes, in any number of saves: the newest image is what the box sees."""
+"""Any base, any changes, in any number of saves: the newest image is what the box sees.
+
+Unpacked by umoci, and by containerd from zstd and from gzip, which share no code with the saver.
+"""
 
 import io
 import os
@@ -17,10 +20,11 @@ from devbox.model.projects import Image
 from node_agent.saver.merging import Merge
 from tests.node_agent.saver.saves import order, save
 from tests.support.changes import Change, apply, changes
+from tests.support.containerd import ContainerdServer
 from tests.support.overlays import overlay
 from tests.support.registry import RegistryServer
-from tests.support.saved_images import layers, push_base, unpack_with_umoci
-from tests.support.trees import differences, facts
+from tests.support.saved_images import layers, mounted, push_base, push_gzip, unpack_with_umoci
+from tests.support.trees import Fact, differences, facts
 
 pytestmark = pytest.mark.root
 _SLOW = {
@@ -34,9 +38,11 @@ histories = st.tuples(changes, st.lists(changes, min_size=1, max_size=4))
 @settings(max_examples=5, **_SLOW)  # type: ignore[arg-type]
 @given(history=histories)
 async def test_increments_equal_what_the_box_sees(
-    server: RegistryServer, history: tuple[list[Change], list[list[Change]]]
+    server: RegistryServer,
+    containerd_server: ContainerdServer,
+    history: tuple[list[Change], list[list[Change]]],
 ) -> None:
-    await tell(server, *history)
+    await tell(server, containerd_server, *history)
 
 
 @pytest.mark.soak
@@ -44,12 +50,19 @@ async def test_increments_equal_what_the_box_sees(
 @settings(max_examples=1000, **_SLOW)  # type: ignore[arg-type]
 @given(history=histories)
 async def test_many_histories(
-    server: RegistryServer, history: tuple[list[Change], list[list[Change]]]
+    server: RegistryServer,
+    containerd_server: ContainerdServer,
+    history: tuple[list[Change], list[list[Change]]],
 ) -> None:
-    await tell(server, *history)
+    await tell(server, containerd_server, *history)
 
 
-async def tell(server: RegistryServer, base: list[Change], rounds: list[list[Change]]) -> None:
+async def tell(
+    server: RegistryServer,
+    containerd: ContainerdServer,
+    base: list[Change],
+    rounds: list[list[Change]],
+) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as name, overlay(Path(name) / "box") as box:
         directory = Path(name)
         apply(box.base, base)
@@ -69,6 +82,9 @@ async def tell(server: RegistryServer, base: list[Change], rounds: list[list[Cha
                 assert differences(facts(box.merged), facts(unpacked)) == []
             assert saved is not None
             check_names(await layers(registry, saved.image))
+            for number, one in enumerate((saved.image, await push_gzip(registry, saved.image))):
+                with mounted(containerd, server, one, directory / f"pulled-{number}") as seen:
+                    assert differences(as_containerd(box.merged), as_containerd(seen)) == []
             merged = await merge_all(registry, image, saved.image)
             unpacked = await unpack_with_umoci(registry, merged, directory / "merged")
             assert differences(facts(box.merged), facts(unpacked)) == []
@@ -82,6 +98,16 @@ async def tell(server: RegistryServer, base: list[Change], rounds: list[list[Cha
             )
             unpacked = await unpack_with_umoci(registry, full.image, directory / "full")
             assert differences(facts(box.merged), facts(unpacked)) == []
+
+
+def as_containerd(root: Path) -> dict[bytes, Fact]:
+    """Without what containerd never sets: the root's time, and attributes that no box can make."""
+    found = {path: fact._replace(xattrs=untrusted(fact)) for path, fact in facts(root).items()}
+    return found | {b"": found[b""]._replace(mtime_ns=0)}
+
+
+def untrusted(fact: Fact) -> tuple[tuple[str, bytes], ...]:
+    return tuple(pair for pair in fact.xattrs if not pair[0].startswith("trusted."))
 
 
 async def merge_all(registry: Registry, base: Image, saved: Image) -> Image:

@@ -124,7 +124,7 @@ async def test_a_store_that_is_written_is_whole_in_two_saves(
         return frozen
 
     monkeypatch.setattr(Freeze, "__enter__", entered)
-    with inhabitant(box.merged, group, what, live_writers.__file__, str(acks)):
+    with inhabitant(box.merged, group, what, str(acks), program=live_writers.__file__):
         for seq in (1, 2):
             ordered = order(box.upper, base, tmp_path / "i", uid=what, cgroup=str(group), seq=seq)
             saved = await save(registry, ordered)

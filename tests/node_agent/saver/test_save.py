@@ -142,7 +142,26 @@ async def test_on_kernels_with_coarse_times_young_files_are_taken_again(
 async def test_the_same_tree_gives_the_same_digest(story: Story) -> None:
     await story.begin()
     fill(story.box.merged)
-    assert (await story.save(full=True)).image == (await story.save(full=True)).image
+    first = await story.save(full=True)
+    assert (await story.save(full=True)).image == first.image
+    other = story.directory / "copy"
+    subprocess.run(["cp", "-a", story.box.upper, other], check=True)
+    again = order(other, story.base, story.directory / "other", story.uid)
+    assert (await save(story.registry, again)).image == first.image
+
+
+async def test_times_that_no_clock_of_64_bits_tells_survive(story: Story) -> None:
+    """Read by GNU tar: umoci's clock ends in 2262."""
+    await story.begin()
+    times = {"early": -5_000 * 10**9 + 5, "late": 15_000_000_000 * 10**9 + 5}
+    for name, ns in times.items():
+        (story.box.merged / name).write_text(name)
+        os.utime(story.box.merged / name, ns=(0, ns))
+    saved = await story.save()
+    raw = (await layers(story.registry, saved.image))[-1]
+    subprocess.run(["tar", "-C", story.directory, "-xf", "-"], input=raw, check=True)
+    assert {name: (story.directory / name).stat().st_mtime_ns for name in times} == times
+    assert not (await story.save()).changed
 
 
 async def test_the_next_layer_holds_only_what_changed(story: Story) -> None:
@@ -170,6 +189,7 @@ async def test_the_next_layer_holds_only_what_changed(story: Story) -> None:
         lambda root: os.unlink(root / "new-link"),
         lambda root: os.link(root / "new", root / "dir" / "third"),
         lambda root: (root / "new").rename(root / "renamed"),
+        lambda root: (root / "new").rename(root / "gone"),
         lambda root: _swap(root / "new", root / "edited"),
         lambda root: _dir_to_file_and_back(root),
     ],
@@ -260,6 +280,11 @@ async def test_small_holes_are_zeros_and_huge_ones_are_kept_and_told(story: Stor
     subprocess.run(["tar", "-C", out, "-xSf", "-"], input=raw, check=True)
     assert (out / "huge").stat().st_size == (1 << 40) + 3
     assert (out / "huge").stat().st_blocks < 100
+    (story.box.merged / "huge").unlink()
+    saved = await story.save()
+    _, document = await story.registry.image(saved.image.repository, saved.image.digest)
+    assert "dev.devbox.sparse" not in document.manifest.annotations
+    assert all(b"huge" not in raw for raw in await layers(story.registry, saved.image))
 
 
 async def test_names_that_mean_deletions_are_told(story: Story) -> None:
