@@ -8,7 +8,7 @@ the middle changes nothing.
 import asyncio
 import errno
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,9 @@ from node_agent.shim import rewrite
 from node_agent.shim.ending import Ending
 from node_agent.shim.healing import heal
 from node_agent.shim.linking import Linking, Target
-from node_agent.shim.relay import Incoming, Interceptor, Refused, Rewriter
+from node_agent.shim.pulling import METHOD as PULL
+from node_agent.shim.pulling import Pulling
+from node_agent.shim.relay import Incoming, Interceptor, Refused, Rewriter, Unary
 from node_agent.shim.usage import Usages
 from node_agent.upper import overlay_of
 from node_agent.upper.pinning import keep_pinned
@@ -54,9 +56,6 @@ _CODES: dict[type[errors.DevboxError], grpc.StatusCode] = {
     errors.NoSpace: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
-Unary = Callable[[bytes, Incoming, float | None], Awaitable[bytes]]
-"""Calls containerd."""
-
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What the intercepted calls work with."""
@@ -70,6 +69,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     usages: Usages
     tasks: Tasks
     unary: Unary
+    pulling: Pulling
 
 
 class _Named(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +97,8 @@ class Boxes:
             "StopPodSandbox": self._stop_sandbox,
             "RemovePodSandbox": self._remove_sandbox,
         }
-        return {_RUNTIME + name: _answering(handler) for name, handler in handlers.items()}
+        named = {_RUNTIME + name: _answering(handler) for name, handler in handlers.items()}
+        return {**named, PULL: _answering(self._parts.pulling.pull)}
 
     def rewriters(self) -> Mapping[str, Rewriter]:
         """Method -> what its answer becomes."""

@@ -23,6 +23,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
 Interceptor = Callable[[bytes, "Incoming"], Awaitable[bytes]]
 """Takes a unary request, answers its response. Raises Refused or grpc.aio.AioRpcError."""
+Unary = Callable[[bytes, "Incoming", float | None], Awaitable[bytes]]
+"""Calls the peer."""
 Rewriter = Callable[[bytes], Awaitable[bytes]]
 """Takes a response message, answers what is sent instead."""
 

@@ -13,13 +13,15 @@ from devbox.edge.clients import NodeOrdersClient
 from devbox.edge.containerd.channel import MESSAGE_BYTES, open_channel
 from devbox.edge.containerd.client import Containerd
 from devbox.edge.cri.client import Cri
-from devbox.edge.layout import Layout
+from devbox.edge.layout import Layout, read_settings
+from devbox.edge.registry import Registry
 from devbox.edge.tasks import Tasks
 from node_agent.faults import Fault, no_fault
 from node_agent.journal import Journal
 from node_agent.shim.ending import Ending
 from node_agent.shim.intercept import Boxes, Parts
 from node_agent.shim.linking import Linking
+from node_agent.shim.pulling import Pulling
 from node_agent.shim.relay import Relay
 from node_agent.shim.sweeping import sweep
 from node_agent.shim.usage import Usages
@@ -45,11 +47,13 @@ async def serving(layout: Layout, *, fault: Fault = no_fault) -> AsyncIterator[T
     channel = open_channel(layout.containerd_socket)
     containerd, runtime = Containerd(layout.containerd_socket), Cri(layout.containerd_socket)
     orders = NodeOrdersClient(layout.node_socket)
+    settings = read_settings(layout)
+    registry = Registry(f"http://{settings.registry_host}")
     ending = Ending(journal, containerd, runtime, layout.kick_socket)
     linking = Linking(layout, journal, Uppers(layout, journal), fault)
     usages = Usages(journal)
     linking.forget_pods()
-    async with Tasks("shim") as tasks:
+    async with registry, Tasks("shim") as tasks:
         relay = Relay(channel)
         boxes = Boxes(
             Parts(
@@ -62,6 +66,7 @@ async def serving(layout: Layout, *, fault: Fault = no_fault) -> AsyncIterator[T
                 usages=usages,
                 tasks=tasks,
                 unary=relay.unary,
+                pulling=Pulling(registry, settings.registry_host, layout.data, relay.unary),
             )
         )
         relay.intercept(boxes.interceptors(), boxes.rewriters())

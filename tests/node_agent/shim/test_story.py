@@ -196,6 +196,16 @@ async def test_another_image_chain_is_refused(node: Node) -> None:
     await node.sh(wrong, CHECK)
 
 
+async def test_a_box_whose_owners_would_be_shifted_is_refused(node: Node) -> None:
+    uid = project_uid()
+    pod = await node.sandbox(node.know(uid).pod_uid, project=uid)
+    pod.sandbox.linux.security_context.namespace_options.userns_options.mode = cri.POD
+    with pytest.raises(Conflict, match="user namespace"):
+        await node.create(pod)
+    assert await node.runtime.containers(sandbox_id=pod.sandbox_id) == []
+    assert not (node.layout.uppers / uid).exists()
+
+
 async def test_removal_behind_the_shims_back_keeps_the_files(node: Node) -> None:
     uid = project_uid()
     pod = await node.box(uid)
