@@ -13,6 +13,7 @@ import pytest
 from devbox.edge.registry import Registry
 from devbox.model.projects import Image, WhenBusy
 from node_agent.saver.thaw_guard import Freezer
+from node_agent.saver.watch import Changed, Watch
 from tests.node_agent.saver.saves import order, save
 from tests.support.inhabitants import cgroup, inhabitant, remove
 from tests.support.overlays import Overlay
@@ -63,14 +64,45 @@ async def test_writes_mappings_and_names_are_of_one_moment(
             ordered = order(box.upper, base, tmp_path / "i", cgroup=str(group), seq=number)
             saved = await save(registry, ordered)
             assert saved.note == ""
-            unpacked = await unpack_with_umoci(registry, saved.image, tmp_path / f"out-{number}")
-            one = int((unpacked / "one").read_bytes())
-            two = int((unpacked / "two").read_bytes()[:12])
-            names = sorted(int(name) for name in os.listdir(unpacked / "names"))
-            assert one - two in {0, 1}
-            assert two - names[-1] in {0, 1}
-            assert names == list(range(names[0], names[-1] + 1))
-            assert len(names) in {5, 6} or one < 6
+            of_one_moment(
+                await unpack_with_umoci(registry, saved.image, tmp_path / f"out-{number}")
+            )
+
+
+def of_one_moment(unpacked: Path) -> None:
+    """What `pairs` wrote."""
+    one = int((unpacked / "one").read_bytes())
+    two = int((unpacked / "two").read_bytes()[:12])
+    names = sorted(int(name) for name in os.listdir(unpacked / "names"))
+    assert one - two in {0, 1}
+    assert two - names[-1] in {0, 1}
+    assert names == list(range(names[0], names[-1] + 1))
+    assert len(names) in {5, 6} or one < 6
+
+
+async def test_a_lost_watch_costs_another_walk_and_not_the_moment(
+    registry: Registry,
+    box: Overlay,
+    base: Image,
+    group: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drain = Watch.drain
+    watches: list[Watch] = []
+
+    def lossy(watch: Watch) -> Changed:
+        if not watches:
+            watch.lost = True
+        watches.append(watch)
+        return drain(watch)
+
+    monkeypatch.setattr(Watch, "drain", lossy)
+    with inhabitant(box.merged, group, "pairs"):
+        saved = await save(registry, order(box.upper, base, tmp_path / "i", cgroup=str(group)))
+    assert saved.note == ""
+    assert watches[0] is not watches[-1]
+    of_one_moment(await unpack_with_umoci(registry, saved.image, tmp_path / "out"))
 
 
 async def test_a_database_that_is_written_is_intact(
