@@ -143,7 +143,7 @@ def saved(me: Person) -> dict[str, Any]:
 
 def _saved(me: Person) -> Said | None:
     said = me.devbox("save", NAME, "--output", "json", timeout=200)
-    assert said.status == 0 or "the saver ended" in said.out, said.out + said.err
+    assert said.status == 0 or "the saver ended" in said.err, said.err
     return None if said.status else said
 
 
