@@ -86,6 +86,10 @@ class Pipeline:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        # Not when somebody collects what refers to itself: a save may have several pipelines.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._free.get_nowait()
 
     def _check(self) -> None:
         if self._stop.is_set():
