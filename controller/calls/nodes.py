@@ -86,7 +86,9 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
     def _now(self, node: str) -> n.Orders:
         now, keep_s = self._c.clock(), self._c.settings.keep_upper_s
         idle_since = now - keep_s if keep_s >= 0 else 0.0
-        fresh = gather(self._c.db.reader, node, idle_since=idle_since)
+        fresh = gather(
+            self._c.db.reader, node, idle_since=idle_since, quota=self._c.settings.quota_bytes
+        )
         fresh = replace(fresh, diffs=self._c.diffs.orders, disks=self._c.disks.orders)
         if fresh != replace(self._told, revision=0):
             self._revision += 1
@@ -105,8 +107,11 @@ class EmbeddedNodeOrders(Calls, n.NodeOrders):
         return Nothing()
 
 
-def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
-    """All that should be on a node now. Uppers of projects that stopped before then are to go."""
+def gather(db: sqlite3.Connection, node: str, *, idle_since: float, quota: int = 0) -> n.Orders:
+    """All that should be on a node now. Uppers of projects that stopped before then are to go.
+
+    `quota` is that of projects without their own; 0: any amount.
+    """
     rows = projects.everyone(db)
     alive = {row.uid: row for row in rows if row.desired is not Desired.DELETED}
     gone = [row for row in rows if row.desired is Desired.DELETED and row.state.box is None]
@@ -129,6 +134,7 @@ def gather(db: sqlite3.Connection, node: str, *, idle_since: float) -> n.Orders:
             for row in builds
         ),
         autosaves=tuple(_autosave(row) for row in alive.values() if _autosaved(row)),
+        quotas=tuple(_quota(row, quota) for row in alive.values() if _runs(row)),
         collectable=tuple(row.uid for row in idle if row.state.stopped_at <= idle_since),
         evictable=tuple(row.uid for row in idle),
     )
@@ -151,9 +157,20 @@ def _restores(db: sqlite3.Connection, rows: list[ProjectRow]) -> Iterator[n.Rest
             )
 
 
+def _runs(row: ProjectRow) -> bool:
+    return row.state.box is not None and row.state.box.step in _ALIVE
+
+
 def _autosaved(row: ProjectRow) -> bool:
-    box = row.state.box
-    return row.spec.autosave_minutes > 0 and box is not None and box.step in _ALIVE
+    return row.spec.autosave_minutes > 0 and _runs(row)
+
+
+def _quota(row: ProjectRow, default: int) -> n.QuotaRule:
+    return n.QuotaRule(
+        project_uid=row.uid,
+        generation=row.state.generation,
+        bytes=row.spec.resources.disk_bytes or default,
+    )
 
 
 def _autosave(row: ProjectRow) -> n.AutosaveRule:

@@ -15,10 +15,12 @@ from controller.store import projects, runtimes, saves
 from controller.store.projects import ProjectRow
 from controller.store.runtimes import RuntimeRow
 from controller.turns import Turn
-from devbox.model.nodes import Report, UpperReport
+from devbox.model.nodes import OverQuota, Report, UpperReport
 from devbox.model.projects import Desired, Image
 from devbox.model.runtimes import Runtime, RuntimeState
 from devbox.model.saves import Release, Save, SaveReason, SaveStep
+
+_GIB = 1 << 30
 
 
 def take_in(turn: Turn, report: Report, architecture: str, budget: Budget) -> None:
@@ -33,6 +35,8 @@ def take_in(turn: Turn, report: Report, architecture: str, budget: Budget) -> No
         _uppers(turn, report.node, report.uppers)
     for subject, sentence in report.refused:
         _refused(turn, subject, sentence)
+    for over in report.full:
+        _feed(turn, over.project_uid, e.BoxFull(over.generation, _full(over)))
     for uid in report.dropped:
         _feed(turn, uid, e.Dropped())
 
@@ -65,6 +69,15 @@ def _uppers(turn: Turn, node: str, uppers: tuple[UpperReport, ...]) -> None:
     for row in projects.everyone(turn.db):
         if row.state.upper and row.state.upper.node == node and row.uid not in kept:
             turn.feed(row, e.UpperSeen(None))
+
+
+def _full(over: OverQuota) -> str:
+    return (
+        f"The box was stopped: it has written {over.used_bytes / _GIB:.2f} GiB, and may write "
+        f"{over.quota_bytes / _GIB:.2f} GiB. Every file is kept and saved. Raise it with `devbox "
+        "edit NAME --quota SIZE` and start it; or start it and delete files, for which it gets "
+        "a little more."
+    )
 
 
 def _seen(node: str, report: UpperReport) -> Upper:

@@ -8,6 +8,7 @@ from devbox.model.projects import ProjectSpec
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MIN_MEMORY = 16 << 20
+_MIN_DISK = 16 << 20
 _PORTS = range(1, 65536)
 
 
@@ -19,6 +20,11 @@ def check_spec(spec: ProjectSpec) -> None:
     if memory != 0 and memory < _MIN_MEMORY:
         raise BadInput(
             f"memory of {memory} bytes is too little", "Use 0 for no bound, or 16 MiB and more."
+        )
+    if spec.resources.disk_bytes != 0 and spec.resources.disk_bytes < _MIN_DISK:
+        raise BadInput(
+            f"a quota of {spec.resources.disk_bytes} bytes is too little",
+            "Use 0 for the server's default, or 16 MiB and more.",
         )
     for port in spec.ports:
         if port.port not in _PORTS:

@@ -103,6 +103,13 @@ class BoxRefusing(msgspec.Struct, frozen=True):
     sentence: str
 
 
+class BoxFull(msgspec.Struct, frozen=True):
+    """The box has written all that it may."""
+
+    generation: int
+    sentence: str
+
+
 class BoxEnded(msgspec.Struct, frozen=True):
     """The box ended by itself, or could not be started."""
 
@@ -118,7 +125,7 @@ class BoxGone(msgspec.Struct, frozen=True):
 
 RuntimeEvent = Preparing | Prepared | Refused
 RestoreEvent = RestoreWanted | Restored | RestoreRefused
-BoxEvent = BoxUp | BoxServing | BoxSilent | BoxRefusing | BoxEnded | BoxGone
+BoxEvent = BoxUp | BoxServing | BoxSilent | BoxRefusing | BoxFull | BoxEnded | BoxGone
 Event = (
     Wanted
     | Restarted

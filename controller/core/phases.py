@@ -14,7 +14,7 @@ MOVES: dict[Phase, frozenset[Phase]] = {
     _P.PREPARING: frozenset({_P.STARTING, _P.STOPPED, _P.FAILED, _P.DELETING}),
     _P.STARTING: frozenset({_P.RUNNING, _P.STOPPING, _P.BACKING_OFF, _P.FAILED, _P.DELETING}),
     _P.RUNNING: frozenset({_P.STARTING, _P.STOPPING, _P.BACKING_OFF, _P.FAILED, _P.DELETING}),
-    _P.STOPPING: frozenset({_P.STOPPED, _P.STARTING, _P.PREPARING, _P.DELETING}),
+    _P.STOPPING: frozenset({_P.STOPPED, _P.STARTING, _P.PREPARING, _P.FAILED, _P.DELETING}),
     _P.BACKING_OFF: frozenset({_P.STARTING, _P.PREPARING, _P.STOPPING, _P.STOPPED, _P.DELETING}),
     _P.FAILED: frozenset(set(_P) - {_P.FAILED}),
     _P.DELETING: frozenset(),

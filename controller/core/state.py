@@ -104,6 +104,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: float = 0.0
     why: str = ""
     """Why the last box ended by itself."""
+    full: str = ""
+    """Why no box starts until somebody wants one: the last one had written all that it may."""
     started_at: float = 0.0
     stopped_at: float = 0.0
     dropped: bool = False

@@ -84,6 +84,7 @@ def _with_box(subject: Subject, state: State) -> Outcome:
     actions: tuple[e.Action, ...] = ()
     ended = box.step is BoxStep.ENDED
     unwanted = ended or subject.desired is not Desired.RUNNING or state.restore is not None
+    unwanted = unwanted or bool(state.full)
     if unwanted and box.step is not BoxStep.STOPPING:
         box = replace(box, step=BoxStep.STOPPING, ip="")
         state = replace(state, box=box)
@@ -114,6 +115,8 @@ def _phase_with_box(desired: Desired, state: State, box: Box) -> tuple[Phase, st
         return _DOWN[desired]
     if state.restore:
         return Phase.STOPPING, f"{_restoring(state.restore)} The box is stopping."
+    if state.full:
+        return Phase.STOPPING, state.full
     if box.step is BoxStep.REFUSING:
         return Phase.FAILED, state.why
     if box.step is BoxStep.STOPPING and state.why:
@@ -133,6 +136,8 @@ def _without(subject: Subject, state: State, now: float) -> Outcome:
         return _move(state, phase, _restoring(state.restore)), ()
     if subject.desired is Desired.STOPPED:
         return _move(state, Phase.STOPPED, state.refusal), ()
+    if state.full:
+        return _move(state, Phase.FAILED, state.full), ()
     if state.why and now < state.retry_at:
         return _move(state, Phase.BACKING_OFF, _why(state)), (e.Wake(state.retry_at),)
     found = source(state)
@@ -223,14 +228,14 @@ def _absorb_of_runtime(state: State, event: e.RuntimeEvent) -> State:
 
 def _wanted(subject: Subject, state: State, event: e.Wanted) -> State:
     if subject.desired is not Desired.RUNNING:
-        return replace(state, failures=0, why="", retry_at=0.0)
+        return replace(state, failures=0, why="", retry_at=0.0, full="")
     if event.before is Desired.RUNNING and state.phase is not Phase.FAILED:
         return state
     box = state.box
     if box and box.step is BoxStep.REFUSING:
         box = replace(box, step=BoxStep.ENDED)
     fresh = replace(state, box=box, failures=0, restarts=0, why="", retry_at=0.0)
-    return replace(fresh, refusal="", preparing="")
+    return replace(fresh, refusal="", preparing="", full="")
 
 
 def _tick(state: State, now: float) -> State:
@@ -294,6 +299,8 @@ def _news_of_box(state: State, box: Box, event: e.BoxEvent, now: float) -> State
         case e.BoxRefusing():
             refusing = replace(box, step=BoxStep.REFUSING)
             return replace(state, box=refusing, why=event.sentence)
+        case e.BoxFull():
+            return replace(state, full=event.sentence, why="", retry_at=0.0)
         case e.BoxEnded():
             return _fail(state, box, event.sentence, now)
     return state

@@ -31,6 +31,12 @@ Image = Annotated[
 ]
 Cpus = Annotated[float, typer.Option("--cpus", min=0, help="At most so many CPUs; 0 is no limit.")]
 Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="At most so much, as 2G.")]
+Quota = Annotated[
+    str,
+    typer.Option(
+        "--quota", metavar="SIZE", help="Write at most so much, as 20G; 0 is the server's default."
+    ),
+]
 Ports = Annotated[
     list[str], typer.Option("--port", "-p", metavar="PORT[:NAME]", help="A port that it serves.")
 ]
@@ -73,6 +79,7 @@ async def create(
     namespace: Namespace = "",
     cpus: Cpus = 0.0,
     memory: Memory = "",
+    quota: Quota = "",
     port: Ports = [],
     env: Env = [],
     run_image_command: RunCommand = None,
@@ -91,7 +98,11 @@ async def create(
         raise BadInput("--runtime and --image contradict each other", "Give one of them.")
     spec = ProjectSpec(
         runtime=f"image:{image}" if image else runtime or "debian",
-        resources=Resources(cpus=cpus, memory_bytes=parse_size(memory) if memory else 0),
+        resources=Resources(
+            cpus=cpus,
+            memory_bytes=parse_size(memory) if memory else 0,
+            disk_bytes=parse_size(quota) if quota else 0,
+        ),
         ports=ports_of(port),
         env=parse_env(env, dict(os.environ)),
         autosave_minutes=autosave,

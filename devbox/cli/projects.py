@@ -11,6 +11,7 @@ from devbox.cli.create import (
     Env,
     Memory,
     Ports,
+    Quota,
     RunCommand,
     WhenBusyOption,
     ports_of,
@@ -86,6 +87,7 @@ def _facts(project: "Project", now: float) -> list[tuple[str, str]]:
     spec, status = project.spec, project.status
     ports = ", ".join(f"{p.port} ({p.name})" if p.name else str(p.port) for p in spec.ports)
     bounds = [f"{spec.resources.cpus:g} CPUs"] if spec.resources.cpus else []
+    quota = spec.resources.disk_bytes
     bounds += [size(spec.resources.memory_bytes)] if spec.resources.memory_bytes else []
     kept = f"{size(status.upper_bytes)} changed, on {status.upper_node}"
     autosave = f"every {spec.autosave_minutes} min" if spec.autosave_minutes else "off"
@@ -96,6 +98,7 @@ def _facts(project: "Project", now: float) -> list[tuple[str, str]]:
         ("Started", f"{age(status.started_at, now)}, start number {project.generation}"),
         ("Restarts", str(status.restarts)),
         ("Limits", ", ".join(bounds) or "none"),
+        ("Write quota", size(quota) if quota else "the server's"),
         ("Ports", ports or "none named"),
         ("Environment", ", ".join(sorted(spec.env)) or "nothing added"),
         ("Main process", "the image's own command" if spec.run_image_command else "none"),
@@ -119,6 +122,7 @@ async def edit(
     namespace: Namespace = "",
     cpus: Annotated[float | None, typer.Option("--cpus", min=0, help="0 is no limit.")] = None,
     memory: Memory = "",
+    quota: Quota = "",
     port: Ports = [],
     env: Env = [],
     unset_env: UnsetEnv = [],
@@ -128,7 +132,7 @@ async def edit(
     ] = None,
     when_busy: WhenBusyOption = "",
 ) -> None:
-    """Change a project's settings. They hold from its next start."""
+    """Change a project's settings. They hold from its next start, the quota at once."""
     import msgspec
 
     from devbox.cli.reach import open_project
@@ -144,7 +148,7 @@ async def edit(
         changes["autosave_minutes"] = autosave
     if when_busy:
         changes["when_busy"] = when_busy_of(when_busy)
-    if not (changes or env or unset_env or memory or cpus is not None):
+    if not (changes or env or unset_env or memory or quota or cpus is not None):
         raise BadInput("nothing to change was given", "`devbox edit --help` lists what there is.")
     async with open_project(call, name, namespace) as (gateway, key):
         spec = (await gateway.api.get_project(key)).spec
@@ -152,6 +156,7 @@ async def edit(
         bounds = Resources(
             cpus=spec.resources.cpus if cpus is None else cpus,
             memory_bytes=parse_size(memory) if memory else spec.resources.memory_bytes,
+            disk_bytes=parse_size(quota) if quota else spec.resources.disk_bytes,
         )
         wanted = msgspec.structs.replace(
             spec, env={**kept, **parse_env(env, dict(os.environ))}, resources=bounds, **changes

@@ -140,6 +140,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What these saves may take per project, compressed. The newest and releases always stay."""
     box_processes: int = 8192
     """Processes and threads that one box may have; 0: any number."""
+    quota_bytes: int = 20 << 30
+    """What a box may write, where its project has no quota of its own; 0: any amount."""
     freeze_limit_ms: int = 500
     """A live save never lets a box stand still for longer."""
 

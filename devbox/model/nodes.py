@@ -163,6 +163,24 @@ class AutosaveRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     when_busy: WhenBusy
 
 
+class QuotaRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a running project's box may write."""
+
+    project_uid: str
+    generation: int
+    bytes: int
+    """Of changed files, as they lie on the disk."""
+
+
+class OverQuota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A box that has written all that it may: it is to be stopped."""
+
+    project_uid: str
+    generation: int
+    used_bytes: int
+    quota_bytes: int
+
+
 class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that should be on this node now."""
 
@@ -176,6 +194,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     prepares: tuple[PrepareOrder, ...] = ()
     builds: tuple[BuildOrder, ...] = ()
     autosaves: tuple[AutosaveRule, ...] = ()
+    quotas: tuple[QuotaRule, ...] = ()
     collectable: tuple[str, ...] = ()
     """Project uids whose upper is to be given back: they have been stopped for long enough."""
     evictable: tuple[str, ...] = ()
@@ -214,6 +233,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """(project uid, save seq, image) of pushed saves."""
     diffs: tuple[DiffAnswer, ...] = ()
     disks: tuple[DiskAnswer, ...] = ()
+    full: tuple[OverQuota, ...] = ()
     dropped: tuple[str, ...] = ()
     """Project uids that are gone from node and registry."""
     forgotten: tuple[ForgetOrder, ...] = ()

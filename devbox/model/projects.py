@@ -49,6 +49,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     cpus: float = 0.0
     memory_bytes: int = 0
+    disk_bytes: int = 0
+    """Of changed files on the node; zero is the server's default. Holds at once."""
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):

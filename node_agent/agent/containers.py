@@ -28,16 +28,21 @@ class ContainerdView:
             found[task.id] = task.status not in _ENDED
         return found
 
-    async def cgroup(self, container_id: str) -> Path | None:
-        """The directory that freezes the container; None when it does not run."""
+    async def first_process(self, container_id: str) -> int | None:
+        """Of a container; None when it does not run."""
         try:
             task = await self._containerd.task(container_id)
         except NotFound:
             return None
-        if task.status in _ENDED:
+        return None if task.status in _ENDED else task.pid
+
+    async def cgroup(self, container_id: str) -> Path | None:
+        """The directory that freezes the container; None when it does not run."""
+        pid = await self.first_process(container_id)
+        if pid is None:
             return None
         try:
-            text = Path(f"/proc/{task.pid}/cgroup").read_text()
+            text = Path(f"/proc/{pid}/cgroup").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return None
         return freezer(text)

@@ -13,7 +13,7 @@ from devbox.edge.clients import NodeOrdersClient
 from devbox.edge.containerd.client import Containerd
 from devbox.edge.layout import Layout, ServerSettings, read_settings
 from devbox.edge.service import on_end
-from devbox.edge.space import space_of
+from devbox.edge.space import Space, space_of
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError
 from node_agent.agent.observing import observe
@@ -22,8 +22,10 @@ from node_agent.agent.orders import Ordered, Parts
 from node_agent.agent.reporting import Reporting
 from node_agent.agent.saving import Saving, autosave
 from node_agent.collector.evicting import Evicting
+from node_agent.collector.measuring import bytes_below
 from node_agent.faults import Fault, die_at, no_fault
 from node_agent.journal import Journal
+from node_agent.quota.watching import Quotas
 
 _log = structlog.get_logger()
 _OBSERVE_EVERY_S = 5.0
@@ -71,6 +73,7 @@ class Loop:
             tasks.start(self._tell_runtimes(), "runtimes")
             tasks.start(self._autosave(), "autosave", vital=True)
             tasks.start(self._evict(), "evicting", vital=True)
+            tasks.start(self._watch_quotas(), "quotas", vital=True)
             tasks.start(self._parts.sweeping.run(self._saving.hold), "sweeping", vital=True)
             ends = [
                 tasks.start(ended.wait(), "signal"),
@@ -120,14 +123,25 @@ class Loop:
 
     async def _evict(self) -> None:
         uppers, containers = self._parts.uppers, self._parts.containers
-        evicting = Evicting(
-            lambda: space_of(self._parts.data), containers, self._ordered.collect, uppers.idle
-        )
+        evicting = Evicting(self._space, containers, self._ordered.collect, uppers.idle)
 
         def grounds() -> frozenset[str]:
             return frozenset(upper.image.digest for upper in self._journal.uppers())
 
         await evicting.run(lambda: self._ordered.evictable, grounds)
+
+    def _space(self) -> Space:
+        return space_of(self._parts.data)
+
+    async def _watch_quotas(self) -> None:
+        quotas = Quotas(
+            self._journal,
+            self._parts.containers,
+            bytes_below,
+            self._space,
+            self._reporting.full,
+        )
+        await quotas.run(lambda: self._ordered.quotas)
 
     async def _autosave(self) -> None:
         await autosave(self._journal, lambda: self._ordered.autosaves, self.kicked)

@@ -25,6 +25,7 @@ from devbox.model.nodes import (
     NodeOrders,
     Orders,
     PrepareOrder,
+    QuotaRule,
 )
 from devbox.model.runtimes import Runtime, RuntimeState
 from node_agent.agent.parts import (
@@ -76,6 +77,7 @@ class Ordered:
         self._comparing = asyncio.Semaphore(1)
         self.autosaves: tuple[AutosaveRule, ...] = ()
         self.evictable: tuple[str, ...] = ()
+        self.quotas: tuple[QuotaRule, ...] = ()
 
     async def run(self, node: str, controller: NodeOrders) -> None:
         """Pull orders until cancelled."""
@@ -98,6 +100,7 @@ class Ordered:
         """Start what is not started yet."""
         self.autosaves = orders.autosaves
         self.evictable = orders.evictable
+        self.quotas = orders.quotas
         for rule in orders.autosaves:
             self._saving.remember(rule.project_uid, rule.when_busy)
         self._take_saves(orders)

@@ -105,6 +105,9 @@ class Containers(Protocol):
     async def cgroup(self, container_id: str) -> Path | None:
         """The directory that freezes the container; None when it does not run."""
 
+    async def first_process(self, container_id: str) -> int | None:
+        """Of a container; None when it does not run."""
+
     async def forget_images(self, repository: str) -> None:
         """Remove containerd's images of a repository."""
 

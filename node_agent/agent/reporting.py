@@ -7,7 +7,15 @@ import msgspec
 import structlog
 
 from devbox.model.errors import DevboxError
-from devbox.model.nodes import DiffAnswer, DiskAnswer, ForgetOrder, NodeOrders, Report, UpperReport
+from devbox.model.nodes import (
+    DiffAnswer,
+    DiskAnswer,
+    ForgetOrder,
+    NodeOrders,
+    OverQuota,
+    Report,
+    UpperReport,
+)
 from devbox.model.projects import Image
 from devbox.model.runtimes import Runtime
 from devbox.model.saves import SaveStep
@@ -19,7 +27,7 @@ _BATCH = 100
 _LONGEST_WAIT_S = 5.0
 _FIRST_WAIT_S = 0.2
 _EVERY_S = 30.0
-_KINDS = ("runtime", "prepared", "dropped", "forgotten", "refused", "diff", "disk")
+_KINDS = ("runtime", "prepared", "dropped", "forgotten", "refused", "diff", "disk", "full")
 
 T = TypeVar("T")
 
@@ -72,6 +80,11 @@ class Reporting:
         self._journal.add_news("disk", answer.order_id, msgspec.json.encode(answer))
         self._news.set()
 
+    def full(self, over: OverQuota) -> None:
+        """A box has written all that it may."""
+        self._journal.add_news("full", over.project_uid, msgspec.json.encode(over))
+        self._news.set()
+
     def refused(self, key: str, sentence: str) -> None:
         """An order can never be carried out."""
         self._journal.add_news("refused", key, sentence.encode())
@@ -107,6 +120,7 @@ class Reporting:
                 images=_images(saves),
                 diffs=tuple(_of(DiffAnswer, value) for _, value in news["diff"]),
                 disks=tuple(_of(DiskAnswer, value) for _, value in news["disk"]),
+                full=tuple(_of(OverQuota, value) for _, value in news["full"]),
                 dropped=tuple(key for key, _ in news["dropped"]),
                 forgotten=tuple(_of(ForgetOrder, value) for _, value in news["forgotten"]),
                 prepared=tuple((key, _of(Image, value)) for key, value in news["prepared"]),

@@ -1,5 +1,6 @@
 """What must be true of this machine, each with how to mend it. `server up` asks the first ones."""
 
+import ctypes
 import errno
 import os
 import resource
@@ -23,6 +24,8 @@ from devbox.model import errors
 _LEAST_FREE_BYTES = 2 << 30
 _LONGEST_SOCKET = 107
 _LEAST_FILES = 4096
+_QUOTACTL_FD = 443
+_GET_FORMAT_OF_PROJECTS = (0x800004 << 8) | 2
 _CGROUPS = Path("/sys/fs/cgroup")
 _CONTROLLERS = {"cpu", "memory", "pids"}
 _PROGRAMS = {
@@ -58,6 +61,7 @@ def before_start(layout: Layout, settings: ServerSettings) -> Iterator[Check]:
     yield _open_files()
     yield _overlay(layout)
     yield _space(layout)
+    yield _quotas(layout)
     yield _sockets(layout)
     yield _bundle(layout)
     yield _network(settings)
@@ -156,6 +160,32 @@ def _space(layout: Layout) -> Check:
         mend="Nothing is lost. Free some space: no box starts below 2 GiB or 2 %.",
         code=errors.NoSpace.code,
     )
+
+
+def _quotas(layout: Layout) -> Check:
+    """Boxes are watched whatever the file system can do; this tells what could do it too."""
+    said = "boxes are measured and stopped at their quota; " + _project_quotas(
+        _existing(layout.data)
+    )
+    return Check(name="write quotas", good=True, said=said)
+
+
+def _project_quotas(where: Path) -> str:
+    """Whether the kernel could count by project on this file system (quotactl(2), Q_GETFMT)."""
+    number = _QUOTACTL_FD
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        answer = ctypes.create_string_buffer(8)
+        done = libc.syscall(number, handle, _GET_FORMAT_OF_PROJECTS, 0, answer)
+        error = 0 if done == 0 else ctypes.get_errno()
+    finally:
+        os.close(handle)
+    if error == 0:
+        return "the file system has project quotas, which are not needed"
+    if error == errno.ESRCH:
+        return "the file system has no project quotas switched on"
+    return "this kernel has no project quotas for the file system"
 
 
 def _existing(path: Path) -> Path:

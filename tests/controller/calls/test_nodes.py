@@ -17,7 +17,7 @@ from devbox.model import nodes as n
 from devbox.model import orchestrator as o
 from devbox.model.disk import Disk, ProjectDisk
 from devbox.model.errors import BadInput, Conflict, DevboxError, NoSpace, NotFound, Unavailable
-from devbox.model.projects import Desired, Phase, Project, ProjectSpec
+from devbox.model.projects import Desired, Phase, Project, ProjectSpec, Resources
 from devbox.model.runtimes import Runtime, RuntimeState
 from devbox.model.saves import Save, SaveReason, SaveStep
 from tests.controller.contract import KEY, create, until, until_gone, until_phase
@@ -630,6 +630,34 @@ async def until_ordered(house: House) -> n.SaveOrder:
         if found := (await orders(house)).saves:
             return found[-1]
         await asyncio.sleep(0)
+
+
+async def test_a_box_that_wrote_all_that_it_may_is_stopped_until_somebody_starts_it(
+    house: House,
+) -> None:
+    project = await running(house)
+    (rule,) = (await orders(house)).quotas
+    assert (rule.project_uid, rule.generation, rule.bytes) == (project.uid, 1, 20 << 30)
+    spec = replace(project.spec, resources=Resources(disk_bytes=64 << 20))
+    edit = o.EditProject(namespace="team", name="hello", spec=spec)
+    await house.orchestrator.edit_project(edit)
+    assert (await orders(house)).quotas[0].bytes == 64 << 20, "at once"
+    over = n.OverQuota(
+        project_uid=project.uid, generation=1, used_bytes=65 << 20, quota_bytes=64 << 20
+    )
+    await report(house, full=(over,))
+    failed = await until_phase(house.orchestrator, Phase.FAILED)
+    assert "it has written 0.06 GiB" in failed.status.message
+    assert "Every file is kept and saved" in failed.status.message
+    assert (await orders(house)).quotas == ()
+    await report(house, full=(over,))
+    await house.orchestrator.start_project(KEY)
+    again = await until_phase(house.orchestrator, Phase.RUNNING)
+    assert (again.generation, again.status.message) == (2, "")
+    with pytest.raises(BadInput, match="too little"):
+        await house.orchestrator.edit_project(
+            replace(edit, spec=replace(spec, resources=Resources(disk_bytes=5)))
+        )
 
 
 async def test_a_nearly_full_disk_starts_no_box_and_keeps_what_runs(

@@ -219,6 +219,25 @@ def test_a_runtime_that_can_not_be_had_fails_the_project_with_its_sentence() -> 
     assert play.is_in(Phase.PREPARING)
 
 
+def test_a_full_box_stops_and_no_other_starts_until_somebody_wants_one() -> None:
+    play = Play()
+    play.run()
+    assert kinds(play.see(e.BoxFull(1, "It is full; files are kept."))) == ["StopBox"]
+    assert (play.state.phase, play.state.message) == (Phase.STOPPING, "It is full; files are kept.")
+    assert play.see(e.BoxFull(1, "told again")) == []
+    assert play.see(e.BoxGone(1)) == []
+    assert (play.state.phase, play.state.message) == (Phase.FAILED, "It is full; files are kept.")
+    assert play.see(e.Restarted()) == []
+    assert play.see(e.Tick()) == []
+    assert kinds(play.want(Desired.RUNNING)) == ["StartBox"]
+    assert play.see(e.BoxFull(1, "old news")) == []
+    play.see(e.BoxUp(2, "10.0.0.2"))
+    play.see(e.BoxFull(2, "full again"))
+    play.want(Desired.STOPPED)
+    play.see(e.BoxGone(2))
+    assert (play.state.phase, play.state.message) == (Phase.STOPPED, "")
+
+
 def test_deleting_stops_the_box_then_waits_for_the_node() -> None:
     play = Play()
     play.run()
@@ -431,6 +450,12 @@ class AnyOrder(RuleBasedStateMachine):
         if box and box.pod_uid in self.boxes:
             said = e.BoxRefusing if refuses else e.BoxEnded
             self.send(said(box.generation, "It ended."))
+
+    @rule()
+    def box_is_full(self) -> None:
+        box = self.play.state.box
+        if box and box.pod_uid in self.boxes:
+            self.send(e.BoxFull(box.generation, "It is full."))
 
     @rule(generation=st.integers(1, 4), seq=st.integers(1, 6))
     def save(self, generation: int, seq: int) -> None:

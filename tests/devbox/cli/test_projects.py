@@ -43,6 +43,7 @@ def test_create_passes_on_what_was_typed(cli: Cli, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TAKEN", "from here")
     cli.ok(
         *("create", "web", "--image", "example.com/web:3", "--memory", "2G", "--cpus", "1.5"),
+        *("--quota", "30G"),
         *("--port", "80:web", "--env", "A=1", "--env", "TAKEN", "--autosave", "0"),
         *("--when-busy", "per-file", "--run-image-command", "--no-start"),
     )
@@ -53,7 +54,7 @@ def test_create_passes_on_what_was_typed(cli: Cli, monkeypatch: pytest.MonkeyPat
         "start": False,
         "spec": {
             "runtime": "image:example.com/web:3",
-            "resources": {"cpus": 1.5, "memory_bytes": 2 << 30},
+            "resources": {"cpus": 1.5, "memory_bytes": 2 << 30, "disk_bytes": 30 << 30},
             "ports": ({"port": 80, "name": "web"},),
             "env": {"A": "1", "TAKEN": "from here"},
             "run_image_command": True,
@@ -169,7 +170,13 @@ def test_edit_changes_only_what_was_said(cli: Cli) -> None:
     cli.ok("edit", "hello", "--memory", "4G", "--env", "C=3", "--unset-env", "A")
     project = json.loads(cli.ok("show", "hello", "-o", "json"))
     assert project["spec"]["env"] == {"B": "2", "C": "3"}
-    assert project["spec"]["resources"] == {"cpus": 2.0, "memory_bytes": 4 << 30}
+    assert project["spec"]["resources"] == {
+        "cpus": 2.0,
+        "memory_bytes": 4 << 30,
+        "disk_bytes": 0,
+    }
+    cli.ok("edit", "hello", "--quota", "1G")
+    assert "1.0 GiB" in cli.ok("show", "hello")
     assert cli.run("edit", "hello").code == 2
 
 

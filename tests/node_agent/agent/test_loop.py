@@ -179,6 +179,9 @@ class Rooms:
     async def remove_image(self, digest: str) -> None:
         self.asked.append(f"remove {digest}")
 
+    async def first_process(self, container_id: str) -> int | None:
+        return None
+
     async def forget_images(self, repository: str) -> None:
         self.asked.append(f"forget {repository}")
 

@@ -58,3 +58,11 @@ def test_a_network_that_the_machine_uses_already(layout: Layout) -> None:
     assert (check.good, check.code) == (False, Conflict.code)
     assert "lo has 127.0.0.1" in check.said
     assert found(layout, ServerSettings(subnet="198.18.0.0/24"))["network"].good
+
+
+def test_write_quotas_hold_whatever_the_file_system_can_do(layout: Layout) -> None:
+    for where in (layout, Layout(data=Path("/proc/self"), run=layout.run)):
+        check = found(where, ServerSettings())["write quotas"]
+        assert check.good
+        assert check.said.startswith("boxes are measured and stopped at their quota; ")
+        assert "project quotas" in check.said
