@@ -157,7 +157,7 @@ class Front(asyncio.Protocol):
         try:
             head = parse(head_bytes)
             admitted = await self._reception.door.admit(head, client)
-            await self._open(admitted, head, log)
+            await self._open(admitted, head, client, log)
         except DevboxError as error:
             status, wait_s = status_of(error)
             log.info("tunnel_refused", status=status, code=error.code, s=_since(began))
@@ -172,8 +172,8 @@ class Front(asyncio.Protocol):
             log.exception("tunnel_failed")
             self._refuse(Internal("the tunnel could not be opened", "Try again."), 500, 0.0)
 
-    async def _open(self, admitted: Admitted, head: Head, log: Any) -> None:
-        with self._reception.door.place(admitted) as held:
+    async def _open(self, admitted: Admitted, head: Head, client: str, log: Any) -> None:
+        with self._reception.door.place(admitted, client) as held:
             box, answer = await self._reception.door.open(admitted, head)
             with contextlib.ExitStack() as dangling:
                 dangling.callback(box.close)

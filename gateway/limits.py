@@ -1,4 +1,4 @@
-"""Bounds: failed credentials per client address, links per token, links in all. Pure."""
+"""Bounds: wrong credentials per client, links per token and per client, links in all. Pure."""
 
 import ipaddress
 from collections import Counter, OrderedDict
@@ -55,25 +55,41 @@ def network(address: str) -> str:
 
 
 class Places:
-    """Links that are open or being opened: per token, and in all."""
+    """Links that are open or being opened: per token, per client address, and in all.
 
-    def __init__(self, per_token: int = 256, in_all: int = 8000) -> None:
+    Clients count as in `Failures`, and `spared` ones only in all.
+    """
+
+    def __init__(
+        self,
+        per_token: int = 256,
+        per_client: int = 2048,
+        in_all: int = 8000,
+        spared: tuple[str, ...] = (),
+    ) -> None:
         self._per_token = per_token
+        self._per_client = per_client
         self._in_all = in_all
-        self._taken: Counter[str] = Counter()
+        self._spared = frozenset(network(address) for address in spared)
+        self._of_token: Counter[str] = Counter()
+        self._of_client: Counter[str] = Counter()
         self.total = 0
 
-    def take(self, token: str) -> bool:
+    def take(self, token: str, address: str) -> bool:
         """Take a place, if there is one."""
-        if self.total >= self._in_all or self._taken[token] >= self._per_token:
+        client = network(address)
+        full = self._of_client[client] >= self._per_client and client not in self._spared
+        if full or self.total >= self._in_all or self._of_token[token] >= self._per_token:
             return False
-        self._taken[token] += 1
+        self._of_token[token] += 1
+        self._of_client[client] += 1
         self.total += 1
         return True
 
-    def give(self, token: str) -> None:
+    def give(self, token: str, address: str) -> None:
         """Give a place back."""
         self.total -= 1
-        self._taken[token] -= 1
-        if not self._taken[token]:
-            del self._taken[token]
+        for counts, name in ((self._of_token, token), (self._of_client, network(address))):
+            counts[name] -= 1
+            if not counts[name]:
+                del counts[name]

@@ -31,6 +31,8 @@ from gateway.web.app import application, runner
 _log = structlog.get_logger()
 _BACKLOG = 1024
 _HANDSHAKE_S = 10.0
+_STEP_S = 0.05
+"""Between two cuts of links."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,16 @@ class Bounds:
 
     links: int = 8000
     links_per_token: int = 256
+    links_per_client: int = 2048
+    """Of one client address; an office behind one address is many people."""
     failures_per_minute: int = 60
     spared: tuple[str, ...] = ()
-    """Client addresses whose wrong credentials are not counted."""
+    """Client addresses whose wrong credentials and links are not counted."""
     waiting_heads: int = 6000
     head_s: float = 10.0
     pipes: int = 512
+    drain_s: float = 10.0
+    """How long it may take until the last link is closed when the gateway ends."""
     patience: Patience = field(default_factory=Patience)
 
     @classmethod
@@ -80,7 +86,10 @@ class Gateway:
         self._tls = trust(settings)
         self.tasks = Tasks("gateway")
         self.links = Links()
-        self.places = Places(bounds.links_per_token, bounds.links)
+        self._drain_s = bounds.drain_s
+        self.places = Places(
+            bounds.links_per_token, bounds.links_per_client, bounds.links, bounds.spared
+        )
         self._pipes = Pipes(bounds.pipes)
         failures = Failures(bounds.failures_per_minute, spared=bounds.spared)
         signer, news = Signer(key), News()
@@ -138,15 +147,25 @@ class Gateway:
         return str(name[0]), int(name[1])
 
     async def close(self) -> None:
-        """Accept nothing more, cut the links (clients dial again), finish calls."""
+        """Accept nothing more, cut link after link (clients dial again), finish calls."""
         if self._server is not None:
             self._server.close()
         self._reception.close()
-        cut = self.links.close_all()
+        cut = len(self.links)
+        await self._drain()
+        self.links.close_all()
         await self.tasks.close()
         await self._runner.cleanup()
         self._pipes.close()
         _log.info("gateway_closed", links=cut)
+
+    async def _drain(self) -> None:
+        """A few links are soon cut; for many all the time is taken, so that nobody is stormed."""
+        steps = max(1, min(int(self._drain_s / _STEP_S), len(self.links)))
+        share = -(-len(self.links) // steps)
+        for _ in range(steps):
+            if self.links.close_some(share):
+                await asyncio.sleep(_STEP_S)
 
 
 def trust(settings: ServerSettings) -> ssl.SSLContext | None:

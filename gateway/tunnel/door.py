@@ -117,12 +117,12 @@ class Door:
         return Admitted(project, USER + caller.user.token_id, (Scope.FULL,))
 
     @contextlib.contextmanager
-    def place(self, admitted: Admitted) -> Iterator[contextlib.ExitStack]:
+    def place(self, admitted: Admitted, client: str) -> Iterator[contextlib.ExitStack]:
         """Hold a place for a link; `pop_all` on what is given keeps it held. Raises TooMany."""
-        if not self._places.take(admitted.token_id):
+        if not self._places.take(admitted.token_id, client):
             raise TooMany("too many links are open", "Close some, or wait for others to end.")
         with contextlib.ExitStack() as held:
-            held.callback(self._places.give, admitted.token_id)
+            held.callback(self._places.give, admitted.token_id, client)
             yield held
 
     async def open(self, admitted: Admitted, head: Head) -> tuple[socket.socket, bytes]:

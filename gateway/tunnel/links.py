@@ -1,5 +1,6 @@
 """The open links of this process, found by token and by project."""
 
+import itertools
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,6 +82,11 @@ class Links:
         """Close a project's links; tells how many."""
         self._remember(project_uid)
         return _abort(self._by_project.get(project_uid, set()))
+
+    def close_some(self, most: int) -> bool:
+        """Close the oldest links, at most so many; whether any are left."""
+        _abort(set(itertools.islice(self._owners, most)))
+        return bool(self._owners)
 
     def close_all(self) -> int:
         """Close every link; tells how many."""

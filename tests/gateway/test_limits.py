@@ -48,7 +48,18 @@ def test_what_counts_as_one_client(one: str, other: str, same: bool) -> None:
 
 def test_places_are_bounded_per_token_and_in_all() -> None:
     places = Places(per_token=2, in_all=3)
-    assert [places.take(token) for token in "aaabb"] == [True, True, False, True, False]
-    places.give("a")
-    assert places.take("b")
+    assert [places.take(token, "x") for token in "aaabb"] == [True, True, False, True, False]
+    places.give("a", "x")
+    assert places.take("b", "x")
     assert places.total == 3
+
+
+def test_places_are_bounded_per_client() -> None:
+    places = Places(per_client=2, spared=("127.0.0.1",))
+    clients = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "10.0.0.1"]
+    assert [places.take(token, client) for token, client in zip("abcd", clients, strict=True)] == [
+        True, True, False, True,
+    ]  # fmt: skip
+    places.give("a", "2001:db8::1")
+    assert places.take("e", "2001:db8::4")
+    assert all(places.take("f", "127.0.0.1") for _ in range(5))

@@ -33,8 +33,8 @@ class Times:
 
     ready: float = 60.0
     """Until a part must serve for the first time."""
-    end: float = 8.0
-    """Between asking a part to end and ending it."""
+    end: float = 15.0
+    """Between asking a part to end and ending it. A gateway takes 10 s for its links."""
     first_pause: float = 0.1
     """Before a part that ended is started again; doubled each time it ends young."""
     longest_pause: float = 10.0

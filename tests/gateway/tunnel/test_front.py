@@ -319,6 +319,20 @@ async def test_links_of_a_token_are_counted() -> None:
             assert b" 101 " in await second.head()
 
 
+async def test_links_of_a_client_are_counted() -> None:
+    async with house(bounds=Bounds(links_per_client=1)) as strict:
+        await strict.project()
+        tokens = [await strict.user(name, "team") for name in ("ada", "bob")]
+        async with await strict.dial(PLACE, tokens[0]) as first:
+            await first.head()
+            assert (await _refused(strict, PLACE, tokens[1]))[0] == 429
+            assert await first.echo(b"still here") == b"still here"
+            first.writer.write_eof()
+            await first.reader.read()
+        async with await strict.dial(PLACE, tokens[1]) as second:
+            assert b" 101 " in await second.head()
+
+
 async def test_a_head_that_does_not_end_is_dropped() -> None:
     async with house(bounds=Bounds(head_s=0.05)) as strict:
         reader, writer = await asyncio.open_connection(strict.host, strict.port)
@@ -440,7 +454,27 @@ async def test_a_client_that_goes_while_the_box_starts_leaves_nothing() -> None:
         assert slow.agent.requests == []
 
 
-async def test_a_drain_cuts_links_at_once(open_house: House) -> None:
+async def test_a_drain_cuts_link_after_link() -> None:
+    """The first to come goes first; the last is served until its turn. Nobody new comes in."""
+    async with house(bounds=Bounds(drain_s=2.0)) as found:
+        token = (await found.project()).token
+        clients = [await found.dial(f"{PLACE}/{token}") for _ in range(20)]
+        for client in clients:
+            await client.head()
+        closing = asyncio.get_running_loop().create_task(found.gateway.close())
+        with _ended():
+            assert await clients[0].reader.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(found.host, found.port)
+        assert await clients[-1].echo(b"still here") == b"still here"
+        await closing
+        for client in clients:
+            with _ended():
+                assert await client.reader.read() == b""
+            client.writer.transport.abort()
+
+
+async def test_a_drain_of_few_links_is_soon_over(open_house: House) -> None:
     token = (await open_house.project()).token
     async with await open_house.dial(f"{PLACE}/{token}") as client:
         await client.head()
