@@ -53,6 +53,7 @@ bench: test-setup ## Figures beside the best peers; a quiet machine, please
 	@deploy/setup.sh packages bench
 	$(PY) -m bench.save
 	$(PY) -m bench.create
+	$(PY) -m bench.restart
 	$(PY) -m bench.tunnel
 
 docs: test-setup ## Draw the diagrams in docs/ from their tables again

@@ -1,6 +1,6 @@
-"""Create to the first shell prompt, and stop to start to ssh-ready, whatever the size of the work.
+"""Create to the first shell prompt.
 
-python -m bench.create [--output json] [--times 3] [--megabytes 10 1000]
+python -m bench.create [--output json] [--times 3]
 
 Through the installed commands, against the server of this machine (DEVBOX_ROOT names another).
 The runtime `python` must be built. Every project made here is deleted again.
@@ -24,9 +24,7 @@ from rich.table import Table
 
 DEVBOX = str(Path(sys.executable).with_name("devbox"))
 PROMPT_GOAL_S = 2.0
-RESTART_GOAL_S = 1.5
 _PROMPT = b"$ "
-_MEGABYTE = 1 << 20
 
 Figures = dict[str, tuple[float, float]]
 """What -> (seconds, goal in seconds)."""
@@ -81,34 +79,10 @@ def create_to_prompt() -> float:
         return timed(work)
 
 
-def restart(name: str) -> None:
-    """Stop, start, and one command by ssh."""
-    devbox("-q", "stop", name)
-    devbox("-q", "start", name)
-    devbox("-q", "ssh", name, "--", "true")
-
-
-def stop_to_ready(megabytes: int, times: int) -> list[float]:
-    """Seconds from `stop` to the end of a first command by ssh, with so much changed."""
-    with project() as name:
-        devbox("-q", "create", name, "--runtime", "python", "--autosave", "0")
-        size = megabytes * _MEGABYTE
-        devbox("-q", "ssh", name, "--", f"head -c {size} /dev/urandom > /project/work; sync")
-        return [timed(lambda: restart(name)) for _ in range(times)]
-
-
-def measure(times: int, sizes: list[int]) -> Figures:
+def measure(times: int) -> Figures:
     """Medians."""
-    found = {
-        "create to first prompt": (
-            median(create_to_prompt() for _ in range(times)),
-            PROMPT_GOAL_S,
-        )
-    }
-    for megabytes in sizes:
-        seconds = median(stop_to_ready(megabytes, times))
-        found[f"stop, start, ssh-ready; {megabytes} MB changed"] = (seconds, RESTART_GOAL_S)
-    return found
+    seconds = median(create_to_prompt() for _ in range(times))
+    return {"create to first prompt": (seconds, PROMPT_GOAL_S)}
 
 
 def show(found: Figures) -> None:
@@ -124,9 +98,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", choices=("table", "json"), default="table")
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--megabytes", type=int, nargs="+", default=[10, 1000])
     given = parser.parse_args()
-    found = measure(given.times, given.megabytes)
+    found = measure(given.times)
     if given.output == "json":
         print(json.dumps({what: {"seconds": s, "goal": g} for what, (s, g) in found.items()}))
     else:
