@@ -188,11 +188,9 @@ def local_server() -> LocalServer | None:
         settings = read_settings(layout)
     except PermissionError:
         return None
-    scheme = "https" if settings.tls_cert else "http"
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.gateway_host, settings.gateway_host)
     context = Context(
         LOCAL,
-        f"{scheme}://{host}:{settings.gateway_port}",
+        settings.gateway_url,
         settings.tls_cert,
         cluster=settings.cluster,
         region=settings.region,

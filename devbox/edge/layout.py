@@ -150,6 +150,19 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """As image references name it."""
         return f"127.0.0.1:{self.registry_port}"
 
+    @property
+    def gateway_reached_at(self) -> str:
+        """The host by which this machine reaches the gateway, which may listen on all."""
+        everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+        return everywhere.get(self.gateway_host, self.gateway_host)
+
+    @property
+    def gateway_url(self) -> str:
+        """Where a program on this machine finds the gateway."""
+        host = self.gateway_reached_at
+        scheme = "https" if self.tls_cert else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.gateway_port}"
+
 
 def layout_below(root: str) -> Layout:
     """The layout of a server of its own directory; the default one for an empty `root`."""

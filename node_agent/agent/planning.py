@@ -69,11 +69,6 @@ def retry_delay(attempts: int) -> float:
     return min(_LONGEST_WAIT_S, 2.0 ** min(attempts, 10))
 
 
-def unchanged_is_nothing(reason: SaveReason) -> bool:
-    """A save that nobody asked for and that found no change is no save."""
-    return reason in WAITS_FOR_NOBODY
-
-
 def autosaves_due(
     rules: Iterable[AutosaveRule], last: Mapping[str, float], now: float
 ) -> tuple[list[AutosaveRule], dict[str, float]]:

@@ -22,9 +22,10 @@ from node_agent.agent.parts import (
     SaveWriter,
     UpperKeeper,
 )
-from node_agent.agent.planning import autosaves_due, plan, retry_delay, unchanged_is_nothing
+from node_agent.agent.planning import autosaves_due, plan, retry_delay
 from node_agent.faults import Fault, no_fault
 from node_agent.journal import Journal, PendingSave, Upper
+from node_agent.journal.rows import WAITS_FOR_NOBODY
 from node_agent.saver.freezing import thaw
 
 _log = structlog.get_logger()
@@ -188,7 +189,7 @@ class Saving:
             tags=row.tags,
             cgroup=await self._cgroup(uid),
             when_busy=self._when_busy.get(uid, WhenBusy.RETRY),
-            only_changes=unchanged_is_nothing(row.save.reason),
+            only_changes=row.save.reason in WAITS_FOR_NOBODY,
             known=self._journal.newest_digest(uid),
         )
 
@@ -293,7 +294,7 @@ class Saving:
         uid, seq = row.save.project_uid, row.save.seq
         if saved.upper_bytes:
             self._journal.count_upper(uid, saved.upper_bytes)
-        if not saved.changed and unchanged_is_nothing(row.save.reason):
+        if not saved.changed and row.save.reason in WAITS_FOR_NOBODY:
             self._move(row, SaveStep.DROPPED, note="nothing changed since the save before")
             return
         if saved.partial:

@@ -19,7 +19,7 @@ import structlog
 from controller.embedded.network import Network
 from devbox.cli.server import configs, leftovers, pause, state
 from devbox.cli.server.boxes import stop_boxes
-from devbox.cli.server.parts import Part, url_of
+from devbox.cli.server.parts import Part
 from devbox.cli.server.process import Kept, Times, bound_log
 from devbox.cli.server.state import ServerState, Stage
 from devbox.edge.layout import Layout, ServerSettings
@@ -68,7 +68,7 @@ class Supervisor:
             pid=os.getpid(),
             born=state.born(os.getpid()),
             stage=Stage.STARTING,
-            url=url_of(settings),
+            url=settings.gateway_url,
         )
 
     async def run(self, asked: Asked) -> None:
