@@ -6,9 +6,9 @@ it is consistent per file only. The moment has a limit that a process of its own
 
 import asyncio
 import os
-import threading
 from dataclasses import dataclass
 
+from devbox.edge.priority import as_all_others
 from devbox.model.projects import WhenBusy
 from node_agent.saver import delta
 from node_agent.saver.copying import Copied, CopyJob, MakeTree, copy_tree, whole
@@ -136,13 +136,8 @@ class LiveCopy:
 
     def _still(self, done: Copied) -> tuple[Copied, Memory]:
         """In a thread, at normal priority: the box must not wait for idle time."""
-        number = threading.get_native_id()
-        nice = os.getpriority(os.PRIO_PROCESS, number)
-        os.setpriority(os.PRIO_PROCESS, number, min(nice, 0))
-        try:
+        with as_all_others():
             return self._frozen_copy(done)
-        finally:
-            os.setpriority(os.PRIO_PROCESS, number, nice)
 
     def _frozen_copy(self, done: Copied) -> tuple[Copied, Memory]:
         self._sync_mapped()

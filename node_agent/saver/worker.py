@@ -13,6 +13,7 @@ import sys
 
 import msgspec
 
+from devbox.edge.priority import prefer
 from devbox.edge.registry import Registry
 from devbox.edge.tasks import Tasks
 from devbox.model.errors import DevboxError, Internal, NoSpace
@@ -107,9 +108,10 @@ def as_devbox(error: Exception) -> DevboxError:
 
 
 def lower_priority(nice: int) -> None:
-    """Of processor and disk."""
+    """Of processor and disk; in a session of its own, to stand behind all and not ours only."""
     with contextlib.suppress(OSError):
-        os.nice(nice)
+        os.setsid()
+    prefer(nice)
     if (number := _IOPRIO_SET.get(os.uname().machine)) is not None:
         ctypes.CDLL(None, use_errno=True).syscall(number, 1, 0, _LOWEST_BEST_EFFORT)
 

@@ -2,10 +2,9 @@
 
 import argparse
 import asyncio
-import contextlib
-import os
 
 from devbox.edge.layout import Layout
+from devbox.edge.priority import prefer
 from devbox.edge.service import Part, on_end
 from node_agent.faults import die_at
 from node_agent.shim.server import run
@@ -14,8 +13,7 @@ _NICENESS = -10
 
 
 async def _serve(layout: Layout, at: str) -> None:
-    with contextlib.suppress(OSError):  # calls must be answered while savers use every core
-        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    prefer(_NICENESS)  # calls must be answered while savers use every core
     stop = asyncio.Event()
     on_end(stop.set)
 

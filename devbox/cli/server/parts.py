@@ -18,6 +18,8 @@ class Part:
     command: tuple[str, ...]
     ready: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=dict)
+    nice: int = 0
+    """How far it stands behind the others for the processors."""
 
 
 def parts(layout: Layout, settings: ServerSettings) -> tuple[Part, ...]:
@@ -32,6 +34,8 @@ def parts(layout: Layout, settings: ServerSettings) -> tuple[Part, ...]:
             "registry",
             ("docker-registry", "serve", str(layout.run / "registry.yml")),
             lambda: answers_tcp("127.0.0.1", settings.registry_port),
+            # Nearly all it does is to take saves in, and nobody waits for those.
+            nice=10,
         ),
         Part(
             "containerd",
@@ -45,7 +49,7 @@ def parts(layout: Layout, settings: ServerSettings) -> tuple[Part, ...]:
         ours(
             "gateway",
             "gateway",
-            lambda: answers_tcp(settings.gateway_host, settings.gateway_port),
+            lambda: answers_tcp(settings.gateway_reached_at, settings.gateway_port),
         ),
     )
 
@@ -65,19 +69,7 @@ def takes_datagrams(path: Path) -> bool:
 def answers_tcp(host: str, port: int) -> bool:
     """Does somebody accept connections there?"""
     try:
-        socket.create_connection((reachable(host), port), timeout=1.0).close()
+        socket.create_connection((host, port), timeout=1.0).close()
     except OSError:
         return False
     return True
-
-
-def reachable(host: str) -> str:
-    """Where to reach what listens on `host`."""
-    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-def url_of(settings: ServerSettings) -> str:
-    """Where a program on this machine finds the gateway."""
-    host = reachable(settings.gateway_host)
-    scheme = "https" if settings.tls_cert else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"

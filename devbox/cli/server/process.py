@@ -18,6 +18,7 @@ import structlog
 
 from devbox.cli.server.parts import Part
 from devbox.cli.server.state import PartState
+from devbox.edge.priority import prefer
 from devbox.model.errors import Unavailable
 
 _log = structlog.get_logger()
@@ -116,6 +117,7 @@ class Kept:
                 cwd="/",
                 start_new_session=True,
             )
+        prefer(self.part.nice, process.pid)
         self._process = process
         if self._stopping.is_set():
             process.terminate()

@@ -12,6 +12,8 @@ import pytest
 
 from devbox.cli.server import leftovers, state
 from devbox.cli.server.parts import parts
+from devbox.edge.priority import group_nice
+from node_agent.saver.saver import WORKER_NICE
 from tests.support.person import Person
 from tests.support.server import Server
 from tests.support.subnets import free_subnet
@@ -52,6 +54,18 @@ def test_up_again_changes_nothing(server: Server, admin: Person) -> None:
     assert server.url in said
     assert str(server.layout.keys / "admin-token") in said
     assert state.read(server.layout) == before
+
+
+def test_who_works_for_saves_stands_behind_and_who_answers_calls_before_all_others(
+    server: Server,
+) -> None:
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this kernel makes no groups of sessions")
+    agent = pid_of(server, "node_agent")
+    children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+    assert [group_nice(int(pid)) for pid in children] == [WORKER_NICE]
+    found = {part: group_nice(pid_of(server, part)) for part in ("registry", "shim", "controller")}
+    assert found == {"registry": 10, "shim": -10, "controller": 0}
 
 
 def test_nothing_is_wrong_with_it(admin: Person) -> None:
