@@ -24,6 +24,12 @@ _TYPES = {
 }
 
 
+def stored_bytes(status: os.stat_result) -> int:
+    """Bytes of a plain file that a layer holds: large holes are not among them."""
+    data = status.st_blocks * SECTOR
+    return data if status.st_size - data > HOLE_BYTES else status.st_size
+
+
 class Vanished(Exception):
     """The file was removed or replaced since it was seen."""
 
