@@ -233,7 +233,7 @@ def test_a_minute_later_it_is_saved_and_unchanged_it_is_not(me: Person) -> None:
         newest = recorded(me, "minute")
         assert [reason for _, reason in newest] == ["autosave", "asked"]
         assert newest[1][0] == asked
-    time.sleep(150)
+    time.sleep(80)
     assert recorded(me, "minute") == newest
 
 
