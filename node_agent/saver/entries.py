@@ -128,6 +128,7 @@ class EntryWriter:
             return True
         if size >= _SPARSE_FROM and status.st_blocks * SECTOR < size:
             return self._sparse(fd, path, status, own)
+        self.notes.took(path, size)
         self._begin(path, status, own)
         return self._stream.content(fd, size)
 
@@ -149,6 +150,7 @@ class EntryWriter:
     def _sparse(self, fd: int, path: bytes, status: os.stat_result, own: Attributes | None) -> bool:
         parts = data_parts(fd, status.st_size)
         data = sum(size for _, size in parts)
+        self.notes.took(path, data)
         if status.st_size - data > HOLE_BYTES:
             return self._sparse_entry(fd, path, status, self._records(own, path), parts)
         self._begin(path, status, own)
