@@ -55,6 +55,10 @@ bench: test-setup ## Figures beside the best peers; a quiet machine, please
 	$(PY) -m bench.create
 	$(PY) -m bench.restart
 	$(PY) -m bench.tunnel
+	$(PY) -m bench.ssh
+	$(PY) -m bench.keystroke
+	$(PY) -m bench.keystroke --mbit 20 --rtt 50
+	$(PY) -m bench.agent
 
 docs: test-setup ## Draw the diagrams in docs/ from their tables again
 	$(PY) deploy/diagrams.py docs/*.md

@@ -5,11 +5,12 @@ takes long. Must start fast: every `ssh`, `scp` and `git` of a person waits for 
 """
 
 import asyncio
+import fcntl
 import os
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from devbox.cli.lazy import to_end
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 _CHUNK = 256 << 10
 _GOODBYE = 3.0
+_LOOK_S = 0.2
+_FAST_BYTES = 8 << 20
+"""In that time: at such a speed a full wide pipe is 25 ms."""
+_WIDE_BYTES = 1 << 20
 
 
 def serve_stdio(wanted: "Target") -> int:
@@ -62,9 +67,10 @@ async def _serve(wanted: "Target") -> int:
         stream = await session.open("ssh", {})
         try:
             with _unblocked(0), _unblocked(1):
-                up = tasks.start(_pump_in(stream, 0), "in")
+                pipes = Pipes()
+                up = tasks.start(_pump_in(stream, 0, pipes), "in")
                 # The far end decides: SSH says good-bye there, whether or not our stdin has ended.
-                await _pump_out(stream, 1)
+                await _pump_out(stream, 1, pipes)
                 up.cancel()
         except asyncio.CancelledError:
             await session.leave()
@@ -72,17 +78,49 @@ async def _serve(wanted: "Target") -> int:
     return 0
 
 
-async def _pump_in(stream: "Stream", descriptor: int) -> None:
+class Pipes:
+    """Gives ssh's pipes more room once much goes through them.
+
+    On a slow line they stay small: what waits in a pipe cannot be overtaken by a keystroke that
+    shares the connection.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._bytes = 0
+        self._wide = False
+
+    def carried(self, count: int, now: float) -> bool:
+        """So many bytes went through; whether it is time to widen."""
+        if self._wide:
+            return False
+        if now - self._since > _LOOK_S:
+            self._since, self._bytes = now, 0
+        self._bytes += count
+        self._wide = self._bytes > _FAST_BYTES
+        return self._wide
+
+    def count(self, count: int) -> None:
+        """As `carried`, and widen."""
+        if self.carried(count, asyncio.get_running_loop().time()):
+            for descriptor in (0, 1):
+                with suppress(OSError, AttributeError):  # no pipe, or another system's
+                    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _WIDE_BYTES)
+
+
+async def _pump_in(stream: "Stream", descriptor: int, pipes: Pipes) -> None:
     """From a file descriptor to the box, to its end."""
     while data := await _read(descriptor):
+        pipes.count(len(data))
         await stream.write(data)
     await stream.end()
 
 
-async def _pump_out(stream: "Stream", descriptor: int) -> None:
+async def _pump_out(stream: "Stream", descriptor: int, pipes: Pipes) -> None:
     """From the box to a file descriptor, to the stream's end, or until nobody reads any more."""
     try:
         while data := await stream.read(_CHUNK):
+            pipes.count(len(data))
             await _write(descriptor, data)
     except BrokenPipeError:
         await stream.close()

@@ -32,6 +32,8 @@ HEADER_BYTES = HEADER.size
 CREDIT_PAYLOAD = struct.Struct("!I")
 MAX_DATA = 256 << 10
 """Bytes of payload in any frame."""
+MAX_ALONE = 128 << 10
+"""What one stream sends at a time while no other is open in its lane."""
 MAX_CONTROL = 64 << 10
 """Bytes of payload in any frame but DATA."""
 FRAME_COST = 64
@@ -106,7 +108,7 @@ class LaneLimits(NamedTuple):
 
 
 LIMITS = {
-    Lane.INTERACTIVE: LaneLimits(window=256 << 10, replay=1 << 20, chunk=32 << 10, streams=512),
+    Lane.INTERACTIVE: LaneLimits(window=512 << 10, replay=2 << 20, chunk=32 << 10, streams=512),
     Lane.BULK: LaneLimits(window=4 << 20, replay=16 << 20, chunk=MAX_DATA, streams=64),
 }
 

@@ -13,6 +13,7 @@ from devbox.wire.errors import LinkBroken, ProtocolError
 from devbox.wire.frames import (
     CREDIT_PAYLOAD,
     LIMITS,
+    MAX_ALONE,
     NUMBERED,
     Frame,
     Kind,
@@ -192,11 +193,16 @@ class LaneCore:
             if not core.sendable:
                 continue
             if core.pending_bytes:
-                frame = self._replay.keep(Kind.DATA, core.ident, core.take())
+                frame = self._replay.keep(Kind.DATA, core.ident, core.take(self._chunk))
                 self._wake(core)
                 return frame
             return self._send_end(core)
         return None
+
+    @property
+    def _chunk(self) -> int:
+        """A stream that is alone keeps nobody waiting."""
+        return max(MAX_ALONE, self._limits.chunk) if len(self._streams) == 1 else self._limits.chunk
 
     def _send_end(self, core: StreamCore) -> Frame:
         core.ending = False

@@ -85,9 +85,9 @@ class StreamCore:
             self.ending and not self.pending_bytes
         )
 
-    def take(self) -> memoryview:
-        """The next payload to send, within credit and chunk."""
-        size = min(self._limits.chunk, self.credit)
+    def take(self, limit: int) -> memoryview:
+        """The next payload to send, within credit and `limit`."""
+        size = min(limit, self.credit)
         first = self.pending[0]
         if len(first) > size:
             self.pending[0] = first[size:]

@@ -6,6 +6,9 @@ from typing import Any, cast
 from devbox.edge.links.streams import Stream
 from devbox.model.errors import DevboxError
 
+_GATHER_BYTES = 256 << 10
+"""What is written in one turn of the loop goes out together, up to this."""
+
 
 class StreamTransport(asyncio.Transport):
     """Calls the protocol as a socket's transport would; half closes both ways."""
@@ -21,6 +24,8 @@ class StreamTransport(asyncio.Transport):
         self._closing = False
         self._ended = False
         self._full = False
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._high = 256 << 10
         self._low = 64 << 10
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -80,6 +85,20 @@ class StreamTransport(asyncio.Transport):
         """Queue; the protocol is paused when too much waits."""
         if self._closing or not len(data):
             return
+        self._gathered.append(bytes(data))
+        self._gathered_bytes += len(data)
+        if self._gathered_bytes >= _GATHER_BYTES:
+            self._flush()
+        elif len(self._gathered) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Give the stream in one piece what was written in many."""
+        if not self._gathered or self._closing:
+            return
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self._gathered_bytes = 0
         try:
             self._stream.write_now(data)
         except DevboxError as error:
@@ -91,7 +110,7 @@ class StreamTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Bytes not yet given to the link."""
-        return self._stream.pending_bytes
+        return self._gathered_bytes + self._stream.pending_bytes
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Low and high water marks."""
@@ -108,6 +127,7 @@ class StreamTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """No more will be written."""
+        self._flush()
         self._stream.end_now()
 
     # -- ends
@@ -118,6 +138,7 @@ class StreamTransport(asyncio.Transport):
 
     def close(self) -> None:
         """What was written arrives; the protocol hears no more."""
+        self._flush()
         if not self._closing:
             self._stream.watch(None)
             self._stream.close_now()

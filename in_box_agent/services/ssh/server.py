@@ -11,6 +11,7 @@ import asyncssh
 from devbox.edge.links import Stream, StreamTransport
 from in_box_agent.services.ssh.agent_socket import AgentSocket
 from in_box_agent.services.ssh.guess import guessed_wrong
+from in_box_agent.services.ssh.packets import PacketConnection
 from in_box_agent.services.ssh.session import Session
 from in_box_agent.surroundings import Surroundings
 
@@ -102,7 +103,7 @@ class _Login(asyncssh.SSHServer):
         return True
 
 
-class Connection(asyncssh.SSHServerConnection):
+class Connection(PacketConnection):
     """An SSH connection that holds its processes back while its stream is full."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, box: SshBox) -> None:

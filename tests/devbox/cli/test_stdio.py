@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from devbox.cli.stdio import Pipes
+
 _PROXY = """
 import asyncio
 from devbox.cli import stdio
@@ -36,3 +38,10 @@ def test_a_signal_ends_it_after_a_bounded_farewell(number: signal.Signals, farew
             assert proxy.wait(timeout=10) == 128 + number
         finally:
             proxy.kill()
+
+
+def test_pipes_are_widened_only_where_much_goes_through() -> None:
+    slow, fast = Pipes(), Pipes()
+    assert not any(slow.carried(1 << 20, now / 10) for now in range(100))
+    widened = [fast.carried(1 << 20, now / 100) for now in range(100)]
+    assert widened.count(True) == 1

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from devbox.model.errors import Conflict, DevboxError, Unavailable
 from devbox.wire.errors import IllegalMove, LinkBroken, ProtocolError
-from devbox.wire.frames import CREDIT_PAYLOAD, LIMITS, Frame, Kind, Lane, Open, encode
+from devbox.wire.frames import (
+    CREDIT_PAYLOAD,
+    LIMITS,
+    MAX_ALONE,
+    Frame,
+    Kind,
+    Lane,
+    Open,
+    encode,
+)
 from devbox.wire.lane import EventKind, LaneCore
 from devbox.wire.states import StreamMove, StreamState
 from devbox.wire.streams import StreamCore
@@ -144,7 +153,7 @@ def test_credit_bounds_what_is_under_way() -> None:
 def test_a_full_replay_buffer_makes_writers_wait() -> None:
     wire = Wire()
     wire.link()
-    limit, streams = LIMITS[Lane.INTERACTIVE].replay, 8
+    limit, streams = LIMITS[Lane.INTERACTIVE].replay, 16
     for _ in range(streams):
         wire.client.send(wire.client.open("s", {}), bytes(250_000))
     sent = sum(len(frame.payload) for frame in iter(wire.client.next_frame, None))
@@ -192,9 +201,11 @@ def test_closing_frees_a_peer_that_waits_for_credit() -> None:
     wire.client.finish(core)
     wire.move()
     assert theirs.pending_bytes == 0
-    assert len(read_all(wire.agent, theirs)) == window
-    wire.move()
-    assert len(read_all(wire.agent, theirs)) == window
+    got = 0
+    for _ in range(4):
+        got += len(read_all(wire.agent, theirs))
+        wire.move()
+    assert got == window * 2
 
 
 def test_an_error_comes_after_the_bytes_before_it() -> None:
@@ -246,7 +257,7 @@ opening = encode(Open(service="s"))
             Frame(Kind.DATA, 1, 3, b"x"),
         ],
         [Frame(Kind.OPEN, 1, 1, opening)]
-        + [Frame(Kind.DATA, 1, number, bytes(200_000)) for number in (2, 3)],
+        + [Frame(Kind.DATA, 1, number, bytes(200_000)) for number in (2, 3, 4)],
         [Frame(Kind.ACK, 0, 5, b"")],
         [Frame(Kind.HELLO, 0, 0, b"{}")],
     ],
@@ -322,3 +333,19 @@ def test_random_frames_give_one_clear_error_or_none(frames: list[Frame]) -> None
         for frame in frames:
             agent.receive(frame)
     assert all(core.buffered <= LIMITS[Lane.INTERACTIVE].window for core in agent.streams)
+
+
+def test_a_stream_that_is_alone_sends_more_at_a_time() -> None:
+    wire = Wire()
+    wire.link()
+    one = wire.client.open("s", {})
+    wire.client.send(one, bytes(300_000))
+    assert wire.client.next_frame() is not None  # OPEN
+    alone = wire.client.next_frame()
+    assert alone is not None
+    assert len(alone.payload) == MAX_ALONE
+    wire.client.open("s", {})
+    assert wire.client.next_frame() is not None
+    beside = wire.client.next_frame()
+    assert beside is not None
+    assert len(beside.payload) == LIMITS[Lane.INTERACTIVE].chunk
