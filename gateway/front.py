@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import structlog
@@ -26,6 +26,9 @@ from gateway.tunnel.door import Admitted, Door, send_all, status_of
 from gateway.tunnel.head import END, LIMIT, Head, parse, wants_tunnel
 from gateway.tunnel.links import Link, Links
 from gateway.tunnel.splice import Pipes, SplicedLink
+
+if TYPE_CHECKING:
+    from gateway.tls import Secure
 
 _log = structlog.get_logger()
 _HEAD_S = 10.0
@@ -55,15 +58,15 @@ class Reception:
         self.http = http
         self.head_s = head_s
         self._most_waiting = most_waiting
-        self._waiting: dict[Front, None] = {}
+        self._waiting: dict[Front | Secure, None] = {}
 
-    def arrived(self, front: "Front") -> None:
-        """A connection waits for its head. Beyond the bound the oldest one goes."""
+    def arrived(self, front: "Front | Secure") -> None:
+        """A connection has not said what it wants. Beyond the bound the oldest one goes."""
         self._waiting[front] = None
         if len(self._waiting) > self._most_waiting:
             next(iter(self._waiting)).drop()
 
-    def left(self, front: "Front") -> None:
+    def left(self, front: "Front | Secure") -> None:
         """It waits no more."""
         self._waiting.pop(front, None)
 

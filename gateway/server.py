@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Self
 
@@ -20,6 +21,7 @@ from gateway.api.handlers import Api
 from gateway.front import Front, Reception
 from gateway.grants import Signer
 from gateway.limits import Failures, Places
+from gateway.tls import Secure
 from gateway.tunnel.box import Boxes, Patience
 from gateway.tunnel.door import Door
 from gateway.tunnel.links import Links
@@ -116,6 +118,12 @@ class Gateway:
         )
         self._server: asyncio.Server | None = None
 
+    def _front(self) -> asyncio.Protocol:
+        if self._tls is None:
+            return Front(self._reception)
+        made = partial(Front, self._reception)
+        return Secure(self._tls, made, self._reception, _HANDSHAKE_S)
+
     def _http(self) -> asyncio.Protocol:
         assert self._runner.server is not None
         return self._runner.server()
@@ -126,13 +134,11 @@ class Gateway:
         host, port = self._settings.gateway_host, self._settings.gateway_port
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: Front(self._reception),
+                self._front,
                 host,
                 port,
-                ssl=self._tls,
                 backlog=_BACKLOG,
                 reuse_port=reuse_port or None,
-                ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
             )
         except OSError as error:
             await self._runner.cleanup()
@@ -174,6 +180,7 @@ def trust(settings: ServerSettings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
     except (OSError, ssl.SSLError) as error:

@@ -18,6 +18,10 @@ class Link(Protocol):
     def moved(self) -> int:
         """Bytes of both directions."""
 
+    @property
+    def held(self) -> int:
+        """Bytes taken from one side and not yet given to the other."""
+
     def abort(self) -> None:
         """Close both sides at once."""
 
@@ -68,6 +72,10 @@ class Links:
             index[name].discard(link)
             if not index[name]:
                 del index[name]
+
+    def all(self) -> tuple[Link, ...]:
+        """All that are open."""
+        return tuple(self._owners)
 
     def owners(self) -> set[Owner]:
         """Who has links now."""

@@ -20,7 +20,7 @@ _COPY_BYTES = 256 << 10
 _ROUNDS = 4
 """Times that one direction may move bytes before others get their turn."""
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
-_HALF_CLOSED_S = 60.0
+HALF_CLOSED_S = 60.0
 
 
 class Pipe:
@@ -129,6 +129,11 @@ class _Half:
         self.ended = False
         self.moved = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes on their way."""
+        return self._pipe.held if self._pipe is not None else 0
+
     def watch(self) -> None:
         """Wait for the source."""
         self._link.loop.add_reader(self._source.fileno(), self._readable)
@@ -222,6 +227,11 @@ class SplicedLink:
         """Bytes of both directions."""
         return sum(half.moved for half in self._halves)
 
+    @property
+    def held(self) -> int:
+        """Bytes taken from one side and not yet given to the other."""
+        return sum(half.held for half in self._halves)
+
     def half_ended(self) -> None:
         """One direction is through."""
         if all(half.ended for half in self._halves):
@@ -234,7 +244,7 @@ class SplicedLink:
             self.abort()
             return
         self._seen = self.moved
-        self._linger = self.loop.call_later(_HALF_CLOSED_S, self._watch_half_closed)
+        self._linger = self.loop.call_later(HALF_CLOSED_S, self._watch_half_closed)
 
     def abort(self) -> None:
         """Reset both sides: nothing more comes or goes."""

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 import ssl
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from gateway.grants import read_key
 from gateway.server import Bounds, trust
 from tests.support.gateway import House, house, upgrade
 from tests.support.orchestrator import FakeOrchestrator
+from tests.support.tls_client import Client
 
 PLACE = "/home/here/team/hello"
 
@@ -271,3 +273,52 @@ async def _use(process: asyncio.subprocess.Process, fake: FakeOrchestrator) -> N
         assert await process.wait() == 0
     assert b"gateway_closed" in rest
     assert fake.admin_token.encode() not in rest
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_a_box_that_was_told_the_end_may_still_answer(
+    certificate: Path, secure: bool
+) -> None:
+    """Half-closed links, and breaks, are the same with TLS and without."""
+    pem = str(certificate) if secure else ""
+    trusted = ssl.create_default_context(cafile=pem) if secure else None
+    async with house(ServerSettings(gateway_port=0, tls_cert=pem)) as found:
+        found.agent.last_words = b"and you"
+        token = (await found.project()).token
+        client = await Client.dial(found.host, found.port, trusted)
+        await client.send(upgrade(f"{PLACE}/{token}"))
+        assert b" 101 " in await client.until(b"\r\n\r\n")
+        await client.send(b"bye")
+        await client.end()
+        assert await client.exactly(99) == b"byeand you"
+        assert await found.agent.ends.get() == "eof"
+        client.sock.close()
+        while len(found.gateway.links):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_a_slow_reader_holds_little(certificate: Path, secure: bool) -> None:
+    """What the box writes stays with the box while the client does not read; nothing is lost."""
+    pem = str(certificate) if secure else ""
+    trusted = ssl.create_default_context(cafile=pem) if secure else None
+    async with house(ServerSettings(gateway_port=0, tls_cert=pem)) as found:
+        token = (await found.project()).token
+        client = await Client.dial(found.host, found.port, trusted)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        await client.send(upgrade(f"{PLACE}/{token}"))
+        await client.until(b"\r\n\r\n")
+        (writer,) = found.agent.tunnels
+        (link,) = found.gateway.links.all()
+        data = os.urandom(24 << 20)
+        writer.write(data)
+        moved = -1
+        while moved != link.moved:
+            moved = link.moved
+            await asyncio.sleep(0.3)
+        assert link.held <= 1 << 20
+        assert moved < len(data)
+        assert await client.exactly(len(data)) == data
+        client.sock.close()

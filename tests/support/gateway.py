@@ -35,9 +35,12 @@ class FakeAgent:
     grants: list[Grant] = field(default_factory=list)
     revoked: asyncio.Queue[list[str]] = field(default_factory=asyncio.Queue)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    tunnels: list[asyncio.StreamWriter] = field(default_factory=list)
     ends: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     port: int = 0
     echo: bool = True
+    last_words: bytes = b""
+    """Said after the client's end."""
     silent: int = 0
     """So many requests are dropped without an answer."""
     too_old: bool = False
@@ -66,6 +69,7 @@ class FakeAgent:
             if not self.answer.startswith(b"HTTP/1.1 101"):
                 writer.close()
                 return
+            self.tunnels.append(writer)
             await self._echo(reader, writer)
 
     def _check(self, head: bytes) -> None:
@@ -104,6 +108,7 @@ class FakeAgent:
             self.ends.put_nowait(type(error).__name__)
             return
         self.ends.put_nowait("eof")
+        writer.write(self.last_words)
         writer.close()
 
 

@@ -100,7 +100,7 @@ async def test_abort_resets_both(joined: Joined) -> None:
 async def test_a_half_closed_link_where_nothing_moves_ends(
     monkeypatch: pytest.MonkeyPatch, joined: Joined
 ) -> None:
-    monkeypatch.setattr(splice, "_HALF_CLOSED_S", 0.02)
+    monkeypatch.setattr(splice, "HALF_CLOSED_S", 0.02)
     joined.client.shutdown(socket.SHUT_WR)
     async with asyncio.timeout(5):
         await joined.gone.wait()
