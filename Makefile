@@ -5,7 +5,7 @@ DEVBOX := $(VENV)/bin/devbox
 ROOT := $(DEVBOX_ROOT)
 DATA := $(if $(ROOT),$(ROOT)/data,/var/lib/devbox)
 
-.PHONY: help up down demo status test test-setup smoke soak lint format bench docs lock
+.PHONY: help up down demo status test test-setup smoke soak lint format fuzz bench docs lock
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ lint: test-setup ## Form, types, import layers
 format: test-setup ## Bring the code into form
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
+
+fuzz: test-setup ## Fuzz every parser of what peers send; needs atheris (`pip install atheris`)
+	$(PY) -m tests.fuzz.run --seconds 60
 
 bench: test-setup ## Figures beside the best peers; a quiet machine, please
 	@deploy/setup.sh packages bench

@@ -18,6 +18,8 @@ _HEAD_BYTES = 64 << 10
 _BODY_BYTES = 256 << 20
 _CONNECT_S = 10.0
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_DIGITS = 18
+_HEX = frozenset("0123456789abcdefABCDEF")
 _INTERIM = range(100, 200)
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -154,19 +156,25 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 def _size(line: bytes) -> int:
-    try:
-        return int(line.partition(b";")[0].strip(), 16)
-    except ValueError as error:
-        raise LinkBroken("the chunks of an answer make no sense") from error
+    text = line.partition(b";")[0].strip().decode("latin-1")
+    if not text or not _HEX.issuperset(text) or len(text) > _DIGITS:
+        raise LinkBroken("the chunks of an answer make no sense")
+    return int(text, 16)
 
 
 def parse_response(head: bytes) -> tuple[int, dict[str, str]]:
     """Status and headers (names in lower case). Raises LinkBroken."""
     first, *lines = head.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
-    if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdigit():
+    status = number(parts[1]) if len(parts) > 1 and parts[0].startswith("HTTP/1.") else None
+    if status is None:
         raise LinkBroken("what answers there does not speak HTTP")
-    return int(parts[1]), parse_headers(lines)
+    return status, parse_headers(lines)
+
+
+def number(text: str) -> int | None:
+    """A header's digits (RFC 9110 section 8.6), or None. `str.isdigit` also takes a raised two."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
 
 
 def parse_headers(lines: list[str]) -> dict[str, str]:

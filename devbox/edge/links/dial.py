@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from devbox.edge.failures import Failure, error_of
-from devbox.edge.http1 import parse_response
+from devbox.edge.http1 import number, parse_response
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.connecting import connect_any
 from devbox.edge.pacing import is_near
@@ -100,8 +100,8 @@ async def _upgrade(link: Conduit, target: Target) -> None:
     head = await link.head(_HEAD_BYTES)
     status, headers = parse_response(head)
     if status != _SWITCHING:
-        length = headers.get("content-length", "")
-        count = min(int(length), _BODY_BYTES) if length.isdigit() else _BODY_BYTES
+        length = number(headers.get("content-length", ""))
+        count = _BODY_BYTES if length is None else min(length, _BODY_BYTES)
         raise refusal(status, headers, await link.rest(count))
     if headers.get("sec-websocket-accept") != accept_key(key):
         raise LinkBroken("what answers there is not a websocket server")
@@ -135,5 +135,5 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused:
             f"the gateway answered {status}",
             "Check the address." if status < 500 else "Try again in a moment.",
         )
-    after = headers.get("retry-after", "")
-    return Refused(error, float(after) if after.isdigit() else None)
+    after = number(headers.get("retry-after", ""))
+    return Refused(error, None if after is None else float(after))

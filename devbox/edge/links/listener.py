@@ -12,7 +12,7 @@ from http import HTTPStatus
 import msgspec
 
 from devbox.edge.failures import failure_of
-from devbox.edge.http1 import parse_headers
+from devbox.edge.http1 import number, parse_headers
 from devbox.edge.links.conduit import Conduit
 from devbox.edge.links.server import SessionServer
 from devbox.edge.log import get_logger
@@ -151,10 +151,10 @@ def failed(error: DevboxError) -> Response:
 async def _read(link: Conduit) -> Request:
     head = await link.head(_HEAD_BYTES)
     method, path, headers = parse_request(head)
-    length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > _BODY_BYTES or "transfer-encoding" in headers:
+    length = number(headers.get("content-length", "0"))
+    if length is None or length > _BODY_BYTES or "transfer-encoding" in headers:
         raise BadInput("the request's body is too long or of unknown length")
-    return Request(method, path, headers, await link.exactly(int(length)))
+    return Request(method, path, headers, await link.exactly(length))
 
 
 def parse_request(head: bytes) -> tuple[str, str, dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from devbox.edge.http1 import number
 from devbox.edge.registry.documents import (
     CONFIG,
     MANIFEST,
@@ -149,9 +150,9 @@ def box_config(document: ImageDocument) -> ImageConfig:
 
 def runtime_layers(document: ImageDocument) -> int:
     """How many of its first layers are the runtime's: all, unless it is a save."""
-    told = document.manifest.annotations.get(RUNTIME_LAYERS, "")
+    told = number(document.manifest.annotations.get(RUNTIME_LAYERS, ""))
     count = len(document.manifest.layers)
-    return min(int(told), count) if told.isdigit() else count
+    return count if told is None else min(told, count)
 
 
 def _config_body(config: ImageConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ connection costs one part again, not the blob. Until `finish` nothing refers to 
 from collections.abc import AsyncIterator
 from urllib.parse import urljoin
 
+from devbox.edge.http1 import number
 from devbox.edge.registry.documents import Descriptor
 from devbox.edge.registry.transport import LOST, SAFE_HINT, Ask, Transport, error_of
 from devbox.model.errors import DevboxError, Unavailable
@@ -149,7 +150,7 @@ class Upload:
 
 def _end_of(text: str) -> int:
     """Bytes taken, of a `Range: 0-99` header. An empty upload is told as `0-0`."""
-    last = text.rpartition("-")[2]
-    if not last.isdigit():
+    last = number(text.rpartition("-")[2])
+    if last is None:
         return -1
-    return int(last) + 1 if int(last) else 0
+    return last + 1 if last else 0
