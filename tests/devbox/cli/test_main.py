@@ -12,7 +12,16 @@ from devbox.cli import main, reach
 from devbox.model import errors
 from tests.devbox.cli.conftest import Cli
 
-SERVERS = {"aiohttp", "asyncssh", "cryptography", "grpc", "pydantic", "rich", "structlog"}
+SERVERS = {
+    "aiohttp",
+    "asyncssh",
+    "cryptography",
+    "grpc",
+    "pydantic",
+    "rich",
+    "structlog",
+    "websockets",
+}
 """What servers need, or a terminal that draws; importing one costs more than a whole command."""
 GATEWAY = SERVERS | {"asyncio", "msgspec", "ssl", "uvloop"}
 """And what only those need who ask a gateway."""
