@@ -8,6 +8,8 @@ from devbox.cli.options import Namespace, NoWait, ProjectName
 from devbox.cli.units import age, duration, size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from devbox.model.saves import Save
 
 _DIGEST_SHOWN = 8
@@ -67,6 +69,22 @@ async def saves(call: Call, name: ProjectName, namespace: Namespace = "") -> Non
             "note",
         ),
         [_row(one, now) for one in found.saves],
+    )
+    call.screen.note(_history(found.saves))
+
+
+def _history(saves: "Sequence[Save]") -> str:
+    """What the saves took in all, and which took most."""
+    from devbox.model.saves import SaveStep
+
+    done = [save for save in saves if save.step is SaveStep.RECORDED]
+    if not done:
+        return "None of them is recorded yet."
+    largest = max(done, key=lambda save: (save.new_bytes, save.seq))
+    return (
+        f"These {len(done)} recorded saves added {size(sum(save.new_bytes for save in done))}, "
+        f"most of it save {largest.seq} ({size(largest.new_bytes)}); the newest is "
+        f"{size(done[0].total_bytes)} in {done[0].layers} layers."
     )
 
 

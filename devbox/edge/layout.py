@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from devbox.model.errors import BadInput
+from devbox.model.saves import Compression
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Processes and threads that one box may have; 0: any number."""
     quota_bytes: int = 20 << 30
     """What a box may write, where its project has no quota of its own; 0: any amount."""
+    compression: Compression = Compression.ZSTD
+    """Of new layers: `zstd`, or `gzip` for registries and container engines that need it."""
     freeze_limit_ms: int = 500
     """A live save never lets a box stand still for longer."""
 

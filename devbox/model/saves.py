@@ -22,6 +22,14 @@ class SaveReason(enum.StrEnum):
     """An earlier save is the newest again: the same image under a new sequence."""
 
 
+class Compression(enum.StrEnum):
+    """How new layers are packed."""
+
+    ZSTD = "zstd"
+    GZIP = "gzip"
+    """Larger and slower, and read by every container engine and registry."""
+
+
 class SaveStep(enum.StrEnum):
     """How far a save came. The moves are `SAVE_MOVES`."""
 

@@ -37,11 +37,11 @@ async def open_parts(
         await removing.start()
         try:
             yield Parts(
-                writer=RegistryWriter(registry, saver, layout, settings.freeze_limit_ms),
+                writer=RegistryWriter(registry, saver, layout, settings),
                 uppers=removing,
                 containers=ContainerdView(containerd, settings.registry_host),
                 data=layout.data,
-                builder=Builder(registry, saver, layout.builds),
+                builder=Builder(registry, saver, layout.builds, settings.compression),
                 sweeping=Sweeping(layout.registry),
                 meter=Measuring(layout, journal, settings.node),
             )

@@ -18,6 +18,7 @@ from devbox.model.errors import BadInput, NotFound
 from devbox.model.nodes import BuildOrder
 from devbox.model.projects import Image, ImageConfig
 from devbox.model.runtimes import Runtime, RuntimeState
+from devbox.model.saves import Compression
 from node_agent.runtimes.recipes import Recipe, built_in
 from node_agent.runtimes.trees import base_tree, changed_tree, sources
 from node_agent.saver import Saver, UpperSave
@@ -42,7 +43,14 @@ def architecture() -> str:
 class Builder:
     """Makes runtimes, one at a time: a build keeps the machine busy enough."""
 
-    def __init__(self, registry: Registry, saver: Saver, directory: Path) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        saver: Saver,
+        directory: Path,
+        compression: Compression = Compression.ZSTD,
+    ) -> None:
+        self._compression = compression
         self._registry = registry
         self._saver = saver
         self._directory = directory
@@ -54,12 +62,21 @@ class Builder:
         return [await self._known(name, recipe) for name, recipe in self._recipes.items()]
 
     async def _known(self, name: str, recipe: Recipe) -> Runtime:
-        repository, tag = f"runtimes/{name}", recipe.tag(sources())
+        repository, tag = f"runtimes/{name}", self._tag(recipe)
         digest = await self._registry.manifest_digest(repository, tag)
         if digest is None:
             return _runtime(name, recipe)
         _, document = await self._registry.image(repository, digest)
         return _ready(_runtime(name, recipe), model_image(repository, digest, document))
+
+    def _tag(self, recipe: Recipe) -> str:
+        """Names what the recipe makes here."""
+        return self._named(recipe.tag(sources()))
+
+    def _named(self, name: str) -> str:
+        """Of the same files packed in another way."""
+        zstd = self._compression is Compression.ZSTD
+        return name if zstd else f"{name}-{self._compression}"
 
     async def build(self, order: BuildOrder, progress: Told) -> Runtime:
         """Build a built-in runtime, or pull an image. Raises DevboxError."""
@@ -90,14 +107,14 @@ class Builder:
             made = await self._saver.copy_image(made, repository)
         _, document = await self._registry.image(made.repository, made.digest)
         image = await self._put(
-            repository, _with_config(document, recipe.config), recipe.tag(sources())
+            repository, _with_config(document, recipe.config), self._tag(recipe)
         )
         told(1.0, "ready")
         return _ready(_runtime(name, recipe), image)
 
     async def _base(self, tree: Path, told: Told) -> Image:
         """The tree as an image; written once, for its layer is the same in every runtime."""
-        known = tree.with_suffix(".image")
+        known = tree.with_suffix(self._named(".image"))
         try:
             image = msgspec.json.decode(known.read_bytes(), type=Image)
             if await self._registry.manifest_digest(image.repository, image.digest) is not None:
@@ -107,7 +124,7 @@ class Builder:
         told(0.2, "writing the Debian base")
         image = await self._layer(tree, await self._scratch(), _BASE_REPOSITORY)
         # A tag keeps the registry from collecting what no runtime names yet.
-        await self._saver.copy_image(image, _BASE_REPOSITORY, tree.name)
+        await self._saver.copy_image(image, _BASE_REPOSITORY, self._named(tree.name))
         known.write_bytes(msgspec.json.encode(image))
         return image
 
@@ -126,6 +143,7 @@ class Builder:
                     index=str(Path(scrap) / "index"),
                     repository=repository,
                     full=True,
+                    compression=self._compression,
                 )
             )
         return saved.image

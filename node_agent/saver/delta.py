@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 
 from node_agent.saver.entries import EntryWriter
-from node_agent.saver.index import WHITEOUT, Facts, inode_of, is_directory, is_file, size_of
+from node_agent.saver.index import Facts, inode_of, is_directory, is_file, size_of
 from node_agent.saver.notes import shown
 from node_agent.saver.pipeline import BUFFER_BYTES
 from node_agent.saver.rules import Rules
@@ -125,15 +125,22 @@ class DeltaTree(TreeWriter):
         self.opaque |= {
             path for path in self._before.opaque if path not in self.found and path not in gone
         }
-        earlier = _bytes_of(self._known.get(path, WHITEOUT) for path in (*self.found, *gone))
-        later = _bytes_of(self.found.values())
-        self.live_bytes = self._before.live_bytes - earlier + later
+        self._count_again((*self.found, *gone))
         was = {path: self._known.pop(path) for path in gone}
         self._known.update(self.found)
         self.found = self._known
         for inode, paths in self._before.names.items():
             self.names.setdefault(inode, paths)
         self._deleted(was)
+
+    def _count_again(self, paths: Iterable[bytes]) -> None:
+        """Of the whole tree: what it was, and what these paths make of it."""
+        before = self._before
+        known = {path: self._known[path] for path in paths if path in self._known}
+        self.live_bytes = before.live_bytes - _bytes_of(known, before.holed)
+        self.live_bytes += _bytes_of(self.found, self.holed)
+        left = {path: size for path, size in before.holed.items() if path not in known}
+        self.holed = left | self.holed
 
     def largest(self) -> str:
         """Names the largest file that was written, as the end of a sentence."""
@@ -152,9 +159,10 @@ class DeltaTree(TreeWriter):
         return is_directory(was) and (path in self._fresh or not is_directory(now))
 
 
-def _bytes_of(files: Iterable[Facts]) -> int:
+def _bytes_of(files: Mapping[bytes, Facts], holed: Mapping[bytes, int]) -> int:
     """A file with several names counts once."""
-    return sum({inode_of(facts): size_of(facts) for facts in files}.values())
+    sizes = {inode_of(facts): holed.get(path, size_of(facts)) for path, facts in files.items()}
+    return sum(sizes.values())
 
 
 def _at_or_below(known: Mapping[bytes, Facts], roots: set[bytes]) -> set[bytes]:

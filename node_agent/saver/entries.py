@@ -24,6 +24,12 @@ _TYPES = {
 }
 
 
+def stored_bytes(status: os.stat_result) -> int:
+    """Bytes of a plain file that a layer holds: large holes are not among them."""
+    data = status.st_blocks * SECTOR
+    return data if status.st_size - data > HOLE_BYTES else status.st_size
+
+
 class Vanished(Exception):
     """The file was removed or replaced since it was seen."""
 
@@ -122,6 +128,7 @@ class EntryWriter:
             return True
         if size >= _SPARSE_FROM and status.st_blocks * SECTOR < size:
             return self._sparse(fd, path, status, own)
+        self.notes.took(path, size)
         self._begin(path, status, own)
         return self._stream.content(fd, size)
 
@@ -143,6 +150,7 @@ class EntryWriter:
     def _sparse(self, fd: int, path: bytes, status: os.stat_result, own: Attributes | None) -> bool:
         parts = data_parts(fd, status.st_size)
         data = sum(size for _, size in parts)
+        self.notes.took(path, data)
         if status.st_size - data > HOLE_BYTES:
             return self._sparse_entry(fd, path, status, self._records(own, path), parts)
         self._begin(path, status, own)

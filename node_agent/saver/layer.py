@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from devbox.edge.registry import Registry
-from devbox.edge.registry.documents import LAYER_ZSTD
+from devbox.edge.registry.documents import LAYER_GZIP, LAYER_ZSTD
+from devbox.model.saves import Compression
 from node_agent.saver.index import SavedLayer
 from node_agent.saver.pipeline import Pipeline, Stopped
 from node_agent.saver.stream import TarStream
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _WAITING_CHUNKS = 8
 _TICK_S = 0.1
+MEDIA_TYPES = {Compression.ZSTD: LAYER_ZSTD, Compression.GZIP: LAYER_GZIP}
 Told = Callable[[int], Awaitable[None]]
 """Takes the bytes of files read so far."""
 
@@ -28,6 +30,7 @@ class Target:
 
     registry: Registry
     repository: str
+    compression: Compression = Compression.ZSTD
 
 
 Fill = Callable[[TarStream], None]
@@ -74,10 +77,10 @@ class _Chunks:
 class _Reading:
     """The thread's side: fills the pipeline."""
 
-    def __init__(self, fill: Fill, chunks: _Chunks) -> None:
+    def __init__(self, fill: Fill, chunks: _Chunks, compression: Compression) -> None:
         self._fill = fill
         self._chunks = chunks
-        self.pipeline = Pipeline(chunks.deliver)
+        self.pipeline = Pipeline(chunks.deliver, compression)
         self.stream = TarStream(self.pipeline)
 
     def run(self) -> None:
@@ -102,7 +105,7 @@ async def push_layer(target: Target, fill: Fill, told: Told) -> SavedLayer | Non
     """
     loop = asyncio.get_running_loop()
     chunks = _Chunks(loop)
-    reading = _Reading(fill, chunks)
+    reading = _Reading(fill, chunks, target.compression)
     thread = loop.run_in_executor(None, reading.run)
     try:
         return await _push(target, reading, chunks, thread, told)
@@ -132,7 +135,8 @@ async def _push(
         await thread
         if upload is None:
             return None
-        descriptor = await upload.finish(reading.pipeline.digest, LAYER_ZSTD)
+        media_type = MEDIA_TYPES[target.compression]
+        descriptor = await upload.finish(reading.pipeline.digest, media_type)
     return SavedLayer(
         descriptor=descriptor,
         diff_id=reading.pipeline.diff_id,

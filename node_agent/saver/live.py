@@ -13,7 +13,7 @@ from devbox.model.projects import WhenBusy
 from node_agent.saver import delta
 from node_agent.saver.copying import Copied, CopyJob, MakeTree, copy_tree, whole
 from node_agent.saver.delta import DeltaTree, Memory, TooMuch
-from node_agent.saver.entries import HOLE_BYTES, SECTOR, EntryWriter
+from node_agent.saver.entries import EntryWriter, stored_bytes
 from node_agent.saver.freezing import CannotFreeze, Freeze, processes
 from node_agent.saver.layer import Fill, Told, push_layer
 from node_agent.saver.mapped import mapped_files, sync
@@ -206,10 +206,7 @@ def _replay(memory: Memory) -> Fill:
 
 
 def _size(upper: str, path: bytes) -> int:
-    """Bytes of a file that a layer would hold."""
     try:
-        status = os.lstat(os.path.join(os.fsencode(upper), path))
+        return stored_bytes(os.lstat(os.path.join(os.fsencode(upper), path)))
     except OSError:
         return 0
-    data = status.st_blocks * SECTOR
-    return data if status.st_size - data > HOLE_BYTES else status.st_size

@@ -194,9 +194,10 @@ def open_layer(
 class Merge:
     """Merges layers of one repository, given oldest first."""
 
-    def __init__(self, registry: Registry, repository: str, layers: Sequence[Descriptor]) -> None:
-        self._registry = registry
-        self._repository = repository
+    def __init__(self, target: Target, layers: Sequence[Descriptor]) -> None:
+        self._target = target
+        self._registry = target.registry
+        self._repository = target.repository
         self._layers = layers
         self._kept: list[list[bool]] = []
 
@@ -204,8 +205,7 @@ class Merge:
         """Push the merged layer. Raises DevboxError."""
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._decide, loop)
-        target = Target(self._registry, self._repository)
-        return await push_layer(target, lambda stream: self._copy(stream, loop), told)
+        return await push_layer(self._target, lambda stream: self._copy(stream, loop), told)
 
     def _decide(self, loop: asyncio.AbstractEventLoop) -> None:
         above = Above()

@@ -3,7 +3,7 @@
 import msgspec
 
 from devbox.model.projects import Image, WhenBusy
-from devbox.model.saves import SaveStep
+from devbox.model.saves import Compression, SaveStep
 
 
 class UpperSave(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +27,7 @@ class UpperSave(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     when_busy: WhenBusy = WhenBusy.RETRY
     exclude: tuple[str, ...] = ()
     """Shell patterns of absolute paths in the box that stay out of the save."""
+    compression: Compression = Compression.ZSTD
     expected_bytes: int = 0
     """To be read in a whole save, as far as known; for the progress only."""
     known: str = ""

@@ -1,6 +1,6 @@
 """Threads that turn a tar stream into a compressed, named layer while it is read.
 
-    reader -> [buffers] -> pack: diff id, zstd -> [chunks] -> name: digest -> deliver
+    reader -> [buffers] -> pack: diff id, zstd or gzip -> [chunks] -> name: digest -> deliver
 
 Buffers are few and used again, so memory is bounded whatever a layer's size. Hashing and
 compression leave Python's lock, so all stages run at once. Knows nothing of files and registries.
@@ -11,18 +11,33 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import zstandard
+from isal import isal_zlib
+
+from devbox.model.saves import Compression
 
 BUFFER_BYTES = 2 << 20
 _BUFFERS = 8
 _CHUNKS = 8
 _LEVEL = 1
+_GZIP_WINDOW = 31
+"""The largest window, and gzip's own header, which names no file and no time (RFC 1952)."""
 
 _T = TypeVar("_T")
 Deliver = Callable[[bytes], None]
 """Takes a compressed chunk; may block. Called on one thread only."""
+
+
+class Compressor(Protocol):
+    """Packs a stream."""
+
+    def compress(self, data: memoryview, /) -> bytes:
+        """What is packed so far, maybe nothing."""
+
+    def flush(self) -> bytes:
+        """The rest."""
 
 
 class Stopped(Exception):
@@ -32,8 +47,9 @@ class Stopped(Exception):
 class Pipeline:
     """`take` an empty buffer, `give` it filled, and `finish`; or `stop`."""
 
-    def __init__(self, deliver: Deliver) -> None:
+    def __init__(self, deliver: Deliver, compression: Compression) -> None:
         self._deliver = deliver
+        self._compression = compression
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         for _ in range(_BUFFERS):
             self._free.put(bytearray(BUFFER_BYTES))
@@ -105,7 +121,7 @@ class Pipeline:
             self._stop.set()
 
     def _pack(self) -> None:
-        compress = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        compress = _compressor(self._compression)
         while (item := _next(self._filled, self._stop)) is not None:
             buffer, used = item
             with memoryview(buffer)[:used] as view:
@@ -121,6 +137,12 @@ class Pipeline:
         while (chunk := _next(self._chunks, self._stop)) is not None:
             self._digest.update(chunk)
             self._deliver(chunk)
+
+
+def _compressor(compression: Compression) -> Compressor:
+    if compression is Compression.GZIP:
+        return isal_zlib.compressobj(_LEVEL, wbits=_GZIP_WINDOW)
+    return zstandard.ZstdCompressor(level=_LEVEL).compressobj()
 
 
 def _next(source: "queue.Queue[_T]", stop: threading.Event) -> _T:

@@ -33,7 +33,7 @@ from node_agent.faults import Fault, no_fault
 from node_agent.saver import index as indexes
 from node_agent.saver.copying import Copied, CopyJob, copy_tree, whole
 from node_agent.saver.index import UNSURE, Index, IndexHead, SavedLayer, changed_ns
-from node_agent.saver.layer import Target, Told
+from node_agent.saver.layer import MEDIA_TYPES, Target, Told
 from node_agent.saver.live import Box, LiveCopy
 from node_agent.saver.merging import CannotMerge, Merge
 from node_agent.saver.orders import SavedImage, UpperSave
@@ -74,6 +74,7 @@ class SaveWork:
         self._registry = registry
         self._observer = observer
         self._index = Path(order.index)
+        self._target = Target(registry, order.repository, order.compression)
 
     async def run(self) -> SavedImage:
         """Do it. Raises DevboxError, OSError."""
@@ -108,6 +109,9 @@ class SaveWork:
             return None
         if head.exclude != order.exclude:
             return None
+        wanted = MEDIA_TYPES[order.compression]
+        if any(layer.descriptor.media_type != wanted for layer in head.own):
+            return None
         here = await asyncio.gather(*(self._has(layer) for layer in (*head.below, *head.own)))
         return found if all(here) else None
 
@@ -133,7 +137,7 @@ class SaveWork:
             upper=order.upper,
             rules=Rules(order.exclude),
             since=since,
-            target=Target(self._registry, order.repository),
+            target=self._target,
         )
         told = self._told(since)
         if not order.cgroup:
@@ -163,8 +167,7 @@ class SaveWork:
             return state
         found = [layer.descriptor for layer in saved]
         try:
-            merge = Merge(self._registry, self._order.repository, found)
-            merged = await merge.run(self._told(state))
+            merged = await Merge(self._target, found).run(self._told(state))
         except CannotMerge:
             return state
         below = (*head.below[:runtime], *((merged,) if merged else ()))
@@ -217,7 +220,13 @@ class SaveWork:
             upper_bytes=copied.tree.live_bytes,
             read_bytes=copied.read_bytes,
             frozen_ms=copied.frozen_ms,
-            note=" ".join((*copied.notes.lasting(), *copied.notes.passing())),
+            note=" ".join(
+                (
+                    *copied.notes.lasting(),
+                    *copied.notes.passing(),
+                    *copied.notes.large(copied.read_bytes),
+                )
+            ),
         )
 
 

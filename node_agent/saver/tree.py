@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from node_agent.saver import attributes
-from node_agent.saver.entries import EntryWriter, Vanished
+from node_agent.saver.entries import HOLE_BYTES, EntryWriter, Vanished, stored_bytes
 from node_agent.saver.index import UNSURE, WHITEOUT, Facts, is_directory, pack
 from node_agent.saver.rules import RESERVED, Rules
 
@@ -89,6 +89,8 @@ class TreeWriter:
         """Inode -> paths, of files with several names."""
         self.live_bytes = 0
         """Of all files that the save holds; a file with several names counts once."""
+        self.holed: dict[bytes, int] = {}
+        """What counts of files with large holes."""
 
     def run(self, upper: str) -> None:
         """Write all that changed. Raises OSError, Conflict, NeedFull."""
@@ -138,8 +140,14 @@ class TreeWriter:
         ):
             return False
         self._keep(path, known)
-        self.live_bytes += status.st_size
+        self._count(path, status)
         return True
+
+    def _count(self, path: bytes, status: os.stat_result) -> None:
+        size = status.st_size
+        if size > HOLE_BYTES and (stored := stored_bytes(status)) < size:
+            self.holed[path] = size = stored
+        self.live_bytes += size // status.st_nlink
 
     def _keep(self, path: bytes, known: Facts) -> None:
         """It is as it was."""
@@ -163,7 +171,7 @@ class TreeWriter:
         if kind == stat.S_IFDIR:
             return self._descend(frame, name, path)
         if kind == stat.S_IFREG:
-            self.live_bytes += status.st_size // status.st_nlink
+            self._count(path, status)
         facts = _facts(status)
         if status.st_nlink > 1 and facts is not WHITEOUT:
             self.names.setdefault(status.st_ino, []).append(path)

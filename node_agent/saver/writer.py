@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from devbox.edge.durable import replace_file, sync_file_system
-from devbox.edge.layout import Layout
+from devbox.edge.layout import Layout, ServerSettings
 from devbox.edge.registry import Registry
 from devbox.edge.registry.images import runtime_layers
 from devbox.model.errors import Internal, NotFound
@@ -34,13 +34,14 @@ class RegistryWriter(SaveWriter):
     """Writes uppers into the cluster's registry."""
 
     def __init__(
-        self, registry: Registry, saver: Saver, layout: Layout, freeze_limit_ms: int
+        self, registry: Registry, saver: Saver, layout: Layout, settings: ServerSettings
     ) -> None:
         self._registry = registry
         self._storage = layout.registry
         self._saver = saver
         self._indexes = layout.indexes
-        self._freeze_limit_ms = freeze_limit_ms
+        self._freeze_limit_ms = settings.freeze_limit_ms
+        self._compression = settings.compression
 
     async def save(
         self, work: SaveWork, on_step: Callable[[SaveStep], None], progress: Progress
@@ -108,6 +109,7 @@ class RegistryWriter(SaveWriter):
             cgroup=str(work.cgroup or ""),
             freeze_limit_ms=self._freeze_limit_ms,
             when_busy=work.when_busy,
+            compression=self._compression,
             expected_bytes=work.upper.bytes,
             exclude=(*wishes.saves, *less),
             known=work.known,

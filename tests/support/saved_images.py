@@ -48,18 +48,25 @@ async def layers(registry: Registry, image: Image, first: int = 0) -> list[bytes
         raw = b"".join(pieces)
         if layer.media_type.endswith("zstd"):
             raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw)).read()
+        elif layer.media_type.endswith("gzip"):
+            raw = gzip.decompress(raw)
         assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == diff_id
         found.append(raw)
     return found
 
 
 async def unpack_with_umoci(registry: Registry, image: Image, directory: Path) -> Path:
-    """The image's root file system. umoci reads no zstd, so the layers are made gzip first."""
+    """The image's root file system. umoci reads no zstd, so other layers are made gzip first."""
     layout = directory / "layout"
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     _, document = await registry.image(image.repository, image.digest)
-    packed = [gzip.compress(raw, 1, mtime=0) for raw in await layers(registry, image)]
+    packed = [
+        b"".join([part async for part in registry.stream_blob(image.repository, layer.digest)])
+        if layer.media_type == LAYER_GZIP
+        else gzip.compress(raw, 1, mtime=0)
+        for layer, raw in zip(document.manifest.layers, await layers(registry, image), strict=True)
+    ]
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,

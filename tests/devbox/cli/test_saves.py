@@ -100,6 +100,15 @@ def test_saves_shows_progress_then_the_record(cli: Cli, play) -> None:  # type: 
     assert "0.00 s  80 MiB  300 MiB       2  abababab" in done
 
 
+def test_saves_ends_with_what_they_took(cli: Cli, play) -> None:  # type: ignore[no-untyped-def]
+    newest = moved(DONE, seq=2, new_bytes=20 << 20, total_bytes=320 << 20, layers=3)
+    play((moved(NEW, seq=3), newest, DONE))
+    assert cli.run("saves", "hello").err == (
+        "These 2 recorded saves added 100 MiB, most of it save 1 (80 MiB); "
+        "the newest is 320 MiB in 3 layers.\n"
+    )
+
+
 def test_stop_and_wait_for_the_save(cli: Cli, play) -> None:  # type: ignore[no-untyped-def]
     play((), (NEW,), (DONE,))
     result = cli.run("stop", "hello", "--wait")

@@ -152,13 +152,16 @@ class World:
         direct = Cri(self.server.layout.containerd_socket)
         assert await direct.containers() == []
         await direct.close()
-        snapshots = self.server.layout.containerd_root / "io.containerd.snapshotter.v1.overlayfs"
-        links = [path for path in snapshots.glob("snapshots/*/fs") if path.is_symlink()]
-        assert links == []
+        # Containerd collects behind the calls, and again after it was killed.
+        await self.parts.until(lambda: not self._links(), "no snapshot links to an upper any more")
         assert self.upper not in mounted_uppers()
         assert frozen() == []
         self.parts.check_uppers_clean({self.uid})
         return await self.parts.check_whole(self.uid)
+
+    def _links(self) -> list[Path]:
+        snapshots = self.server.layout.containerd_root / "io.containerd.snapshotter.v1.overlayfs"
+        return [path for path in snapshots.glob("snapshots/*/fs") if path.is_symlink()]
 
     async def close(self) -> None:
         self.shim.kill()

@@ -17,6 +17,7 @@ from devbox.edge.registry import Registry
 from devbox.edge.registry.documents import CONFIG, MANIFEST
 from devbox.edge.registry.images import NewLayer, append, model_image
 from devbox.model.projects import Image
+from node_agent.saver.layer import Target
 from node_agent.saver.merging import Merge
 from tests.node_agent.saver.saves import order, save
 from tests.support.changes import Change, apply, changes
@@ -119,7 +120,7 @@ async def merge_all(registry: Registry, base: Image, saved: Image) -> Image:
     async def told(done: int) -> None:
         assert done >= 0
 
-    merged = await Merge(registry, saved.repository, found).run(told)
+    merged = await Merge(Target(registry, saved.repository), found).run(told)
     assert merged is not None
     new = NewLayer(descriptor=merged.descriptor, diff_id=merged.diff_id, created_by="merge")
     made = append(below, [new])

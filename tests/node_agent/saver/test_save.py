@@ -271,6 +271,7 @@ async def test_small_holes_are_zeros_and_huge_ones_are_kept_and_told(story: Stor
         file.write(b"end")
     saved = await story.save()
     assert saved.new_bytes < 10_000
+    assert saved.upper_bytes < 50 << 20
     _, document = await story.registry.image(saved.image.repository, saved.image.digest)
     assert "/huge" not in document.manifest.annotations
     assert '"huge"' in document.manifest.annotations["dev.devbox.sparse"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.edge.layout import Layout
+from devbox.edge.layout import Layout, ServerSettings
 from devbox.edge.registry import Registry
 from devbox.model.projects import Image, WhenBusy
 from devbox.model.saves import SaveStep, UpperState
@@ -59,7 +59,7 @@ async def project(registry: Registry, tmp_path: Path) -> AsyncIterator[Project]:
     layout.indexes.mkdir(parents=True)
     (tmp_path / "fs" / "project").mkdir(parents=True)
     async with Saver(registry) as saver:
-        writer = RegistryWriter(registry, saver, layout, 500)
+        writer = RegistryWriter(registry, saver, layout, ServerSettings())
         yield Project(writer, tmp_path / "fs", base)
 
 
