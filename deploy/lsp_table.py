@@ -129,10 +129,8 @@ def main() -> None:
     )
     write("NODES: dict[str, dict[str, tuple[str, ...]]] = {\n")
     for name, fields in sorted(table.nodes.items()):
-        write(f'    "{name}": {{\n')
-        for key, targets in sorted(fields.items()):
-            write(f'        "{key}": {_tuple(targets)},\n')
-        write("    },\n")
+        inner = ", ".join(f'"{key}": {_tuple(found)}' for key, found in sorted(fields.items()))
+        write(f'    "{name}": {{{inner}}},\n')
     write('}\n"""Type -> field -> what its value may be: a kind of value, or a type."""\n\n')
     write("METHODS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {\n")
     for method, pair in sorted(found.items()):

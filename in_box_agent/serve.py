@@ -25,6 +25,7 @@ from in_box_agent.surroundings import BUNDLE, Surroundings, look_around
 from in_box_agent.upper import NOT_KEPT, is_kept
 
 if TYPE_CHECKING:
+    from in_box_agent.services.lsp import Bridge
     from in_box_agent.services.ssh.server import SshBox
 
 _END_S = 2.0
@@ -50,11 +51,13 @@ class Desk:
         self._services: dict[str, Service] = {
             "ssh": self._ssh,
             "pty": self._pty,
+            "lsp": self._lsp,
             "tcp": serve_tcp,
             "reverse": self._reverse.serve,
             "events": lambda stream: serve_events(stream, lambda: self._reverse.ports | {port}),
         }
         self._ssh_box: SshBox | None = None
+        self._lsp_bridge: Bridge | None = None
         self.sessions = SessionServer(self.serve, may_open=may_open)
 
     async def serve(self, stream: Stream) -> None:
@@ -74,6 +77,13 @@ class Desk:
 
             self._ssh_box = SshBox.make(self._record.host_key, self._around)
         await self._ssh_box.serve(stream)
+
+    async def _lsp(self, stream: Stream) -> None:
+        if self._lsp_bridge is None:
+            from in_box_agent.services.lsp import Bridge
+
+            self._lsp_bridge = Bridge(self._record, self._around)
+        await self._lsp_bridge.serve(stream)
 
     async def _pty(self, stream: Stream) -> None:
         from in_box_agent.services.pty import serve_pty

@@ -38,6 +38,7 @@ TABLE = {
     "cp": Entry("devbox.cli.copy", "cp", "Copy files to and from a box.", _CONNECT),
     "forward": Entry("devbox.cli.forward", "forward", "Reach a box's ports here.", _CONNECT),
     "reverse": Entry("devbox.cli.reverse", "reverse", "Reach ports here in a box.", _CONNECT),
+    "lsp": Entry("devbox.cli.lsp", "lsp", "A box's language servers for an editor.", _CONNECT),
     "ping": Entry("devbox.cli.ping", "ping", "Measure the way to a box.", _CONNECT),
     "save": Entry("devbox.cli.saves", "save", "Save a project's files now.", _SAVES),
     "saves": Entry("devbox.cli.saves", "saves", "List saves, in progress and done.", _SAVES),

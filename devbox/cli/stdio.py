@@ -1,4 +1,4 @@
-"""`devbox ssh --stdio`: standard input and output carried to a box's SSH service.
+"""Standard input and output carried to a service of a box: `devbox ssh --stdio`, `devbox lsp`.
 
 Owns the two pumps and their ends. The session below re-dials by itself; this only says so when it
 takes long. Must start fast: every `ssh`, `scp` and `git` of a person waits for it.
@@ -17,6 +17,8 @@ from devbox.cli.lazy import to_end
 from devbox.cli.sessions import dial_of, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from devbox.cli.reach import Target
     from devbox.edge.links import Stream
 
@@ -28,12 +30,14 @@ _FAST_BYTES = 8 << 20
 _WIDE_BYTES = 1 << 20
 
 
-def serve_stdio(wanted: "Target") -> int:
+def serve_stdio(
+    wanted: "Target", service: str = "ssh", params: "Mapping[str, str] | None" = None
+) -> int:
     """Carry this process's stdin and stdout until both directions have ended."""
-    return to_end(_until_told(wanted))
+    return to_end(_until_told(lambda: _serve(wanted, service, params or {})))
 
 
-async def _until_told(wanted: "Target") -> int:
+async def _until_told(serve: "Callable[[], Awaitable[int]]") -> int:
     """Serve until the end or a signal; then say good-bye, so that no session waits at the agent.
 
     ssh ends its ProxyCommand with SIGHUP and does not wait for it. The farewell is short, however
@@ -52,19 +56,19 @@ async def _until_told(wanted: "Target") -> int:
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     try:
-        return await _serve(wanted)
+        return await serve()
     except asyncio.CancelledError:
         if not told:
             raise
         return 128 + told[0]
 
 
-async def _serve(wanted: "Target") -> int:
+async def _serve(wanted: "Target", service: str, params: "Mapping[str, str]") -> int:
     from devbox.edge.tasks import Tasks
 
     dial = await dial_of(wanted)
     async with Tasks("stdio") as tasks, open_session(dial) as session:
-        stream = await session.open("ssh", {})
+        stream = await session.open(service, dict(params))
         try:
             with _unblocked(0), _unblocked(1):
                 pipes = Pipes()

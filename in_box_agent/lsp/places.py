@@ -135,9 +135,9 @@ class Places:
         """The editor has a document open."""
         self._written[self.to_box.uri(uri)] = uri
 
-    def closed(self, uri: str) -> None:
-        """The document is closed."""
-        self._written.pop(self.to_box.uri(uri), None)
+    def closed(self, box: str) -> None:
+        """The document that the box calls so is closed."""
+        self._written.pop(box, None)
 
 
 def _lower_drive(path: bytes) -> bytes:

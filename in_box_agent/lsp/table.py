@@ -1,124 +1,64 @@
 """Where messages of LSP hold places. Written by deploy/lsp_table.py; do not edit."""
 
 NODES: dict[str, dict[str, tuple[str, ...]]] = {
-    "ApplyWorkspaceEditParams": {
-        "edit": ("WorkspaceEdit",),
-    },
-    "CallHierarchyIncomingCall": {
-        "from": ("CallHierarchyItem",),
-    },
-    "CallHierarchyIncomingCallsParams": {
-        "item": ("CallHierarchyItem",),
-    },
-    "CallHierarchyItem": {
-        "data": ("any",),
-        "uri": ("uri",),
-    },
-    "CallHierarchyOutgoingCall": {
-        "to": ("CallHierarchyItem",),
-    },
-    "CallHierarchyOutgoingCallsParams": {
-        "item": ("CallHierarchyItem",),
-    },
-    "CallHierarchyPrepareParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "ApplyWorkspaceEditParams": {"edit": ("WorkspaceEdit",)},
+    "CallHierarchyIncomingCall": {"from": ("CallHierarchyItem",)},
+    "CallHierarchyIncomingCallsParams": {"item": ("CallHierarchyItem",)},
+    "CallHierarchyItem": {"data": ("any",), "uri": ("uri",)},
+    "CallHierarchyOutgoingCall": {"to": ("CallHierarchyItem",)},
+    "CallHierarchyOutgoingCallsParams": {"item": ("CallHierarchyItem",)},
+    "CallHierarchyPrepareParams": {"textDocument": ("TextDocumentIdentifier",)},
     "CallHierarchyRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
     "ClientCapabilities": {
         "experimental": ("any",),
         "textDocument": ("TextDocumentClientCapabilities",),
     },
-    "ClientSemanticTokensRequestOptions": {
-        "range": ("any",),
-    },
+    "ClientSemanticTokensRequestOptions": {"range": ("any",)},
     "CodeAction": {
         "command": ("Command",),
         "data": ("any",),
         "diagnostics": ("Diagnostic",),
         "edit": ("WorkspaceEdit",),
     },
-    "CodeActionContext": {
-        "diagnostics": ("Diagnostic",),
-    },
-    "CodeActionKindDocumentation": {
-        "command": ("Command",),
-    },
-    "CodeActionOptions": {
-        "documentation": ("CodeActionKindDocumentation",),
-    },
+    "CodeActionContext": {"diagnostics": ("Diagnostic",)},
+    "CodeActionKindDocumentation": {"command": ("Command",)},
+    "CodeActionOptions": {"documentation": ("CodeActionKindDocumentation",)},
     "CodeActionParams": {
         "context": ("CodeActionContext",),
         "textDocument": ("TextDocumentIdentifier",),
     },
-    "CodeDescription": {
-        "href": ("uri",),
-    },
-    "CodeLens": {
-        "command": ("Command",),
-        "data": ("any",),
-    },
-    "CodeLensParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "ColorPresentationParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "Command": {
-        "arguments": ("any",),
-    },
-    "CompletionItem": {
-        "command": ("Command",),
-        "data": ("any",),
-    },
-    "CompletionItemDefaults": {
-        "data": ("any",),
-    },
-    "CompletionList": {
-        "itemDefaults": ("CompletionItemDefaults",),
-        "items": ("CompletionItem",),
-    },
-    "CompletionParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "ConfigurationItem": {
-        "scopeUri": ("uri",),
-    },
-    "ConfigurationParams": {
-        "items": ("ConfigurationItem",),
-    },
-    "CreateFile": {
-        "uri": ("uri",),
-    },
-    "CreateFilesParams": {
-        "files": ("FileCreate",),
-    },
-    "DeclarationParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "CodeDescription": {"href": ("uri",)},
+    "CodeLens": {"command": ("Command",), "data": ("any",)},
+    "CodeLensParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "ColorPresentationParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "Command": {"arguments": ("any",)},
+    "CompletionItem": {"command": ("Command",), "data": ("any",)},
+    "CompletionItemDefaults": {"data": ("any",)},
+    "CompletionList": {"itemDefaults": ("CompletionItemDefaults",), "items": ("CompletionItem",)},
+    "CompletionParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "ConfigurationItem": {"scopeUri": ("uri",)},
+    "ConfigurationParams": {"items": ("ConfigurationItem",)},
+    "CreateFile": {"uri": ("uri",)},
+    "CreateFilesParams": {"files": ("FileCreate",)},
+    "DeclarationParams": {"textDocument": ("TextDocumentIdentifier",)},
     "DeclarationRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "DefinitionParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DeleteFile": {
-        "uri": ("uri",),
-    },
-    "DeleteFilesParams": {
-        "files": ("FileDelete",),
-    },
+    "DefinitionParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DeleteFile": {"uri": ("uri",)},
+    "DeleteFilesParams": {"files": ("FileDelete",)},
     "Diagnostic": {
         "codeDescription": ("CodeDescription",),
         "data": ("any",),
@@ -130,129 +70,71 @@ NODES: dict[str, dict[str, tuple[str, ...]]] = {
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "DiagnosticRelatedInformation": {
-        "location": ("Location",),
-    },
-    "DidChangeConfigurationParams": {
-        "settings": ("any",),
-    },
+    "DiagnosticRelatedInformation": {"location": ("Location",)},
+    "DidChangeConfigurationParams": {"settings": ("any",)},
     "DidChangeNotebookDocumentParams": {
         "change": ("NotebookDocumentChangeEvent",),
         "notebookDocument": ("VersionedNotebookDocumentIdentifier",),
     },
-    "DidChangeTextDocumentParams": {
-        "textDocument": ("VersionedTextDocumentIdentifier",),
-    },
-    "DidChangeWatchedFilesParams": {
-        "changes": ("FileEvent",),
-    },
-    "DidChangeWorkspaceFoldersParams": {
-        "event": ("WorkspaceFoldersChangeEvent",),
-    },
+    "DidChangeTextDocumentParams": {"textDocument": ("VersionedTextDocumentIdentifier",)},
+    "DidChangeWatchedFilesParams": {"changes": ("FileEvent",)},
+    "DidChangeWorkspaceFoldersParams": {"event": ("WorkspaceFoldersChangeEvent",)},
     "DidCloseNotebookDocumentParams": {
         "cellTextDocuments": ("TextDocumentIdentifier",),
         "notebookDocument": ("NotebookDocumentIdentifier",),
     },
-    "DidCloseTextDocumentParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "DidCloseTextDocumentParams": {"textDocument": ("TextDocumentIdentifier",)},
     "DidOpenNotebookDocumentParams": {
         "cellTextDocuments": ("TextDocumentItem",),
         "notebookDocument": ("NotebookDocument",),
     },
-    "DidOpenTextDocumentParams": {
-        "textDocument": ("TextDocumentItem",),
-    },
-    "DidSaveNotebookDocumentParams": {
-        "notebookDocument": ("NotebookDocumentIdentifier",),
-    },
-    "DidSaveTextDocumentParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentColorParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "DidOpenTextDocumentParams": {"textDocument": ("TextDocumentItem",)},
+    "DidSaveNotebookDocumentParams": {"notebookDocument": ("NotebookDocumentIdentifier",)},
+    "DidSaveTextDocumentParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentColorParams": {"textDocument": ("TextDocumentIdentifier",)},
     "DocumentColorRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "DocumentDiagnosticParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentFormattingParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentHighlightParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentLink": {
-        "data": ("any",),
-        "target": ("uri",),
-    },
-    "DocumentLinkParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentOnTypeFormattingParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentRangeFormattingParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentRangesFormattingParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "DocumentSymbolParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "ExecuteCommandParams": {
-        "arguments": ("any",),
-    },
-    "FileCreate": {
-        "uri": ("uri",),
-    },
-    "FileDelete": {
-        "uri": ("uri",),
-    },
-    "FileEvent": {
-        "uri": ("uri",),
-    },
-    "FileRename": {
-        "newUri": ("uri",),
-        "oldUri": ("uri",),
-    },
-    "FoldingRangeParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "DocumentDiagnosticParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentFormattingParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentHighlightParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentLink": {"data": ("any",), "target": ("uri",)},
+    "DocumentLinkParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentOnTypeFormattingParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentRangeFormattingParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentRangesFormattingParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "DocumentSymbolParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "ExecuteCommandParams": {"arguments": ("any",)},
+    "FileCreate": {"uri": ("uri",)},
+    "FileDelete": {"uri": ("uri",)},
+    "FileEvent": {"uri": ("uri",)},
+    "FileRename": {"newUri": ("uri",), "oldUri": ("uri",)},
+    "FoldingRangeParams": {"textDocument": ("TextDocumentIdentifier",)},
     "FoldingRangeRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "FullDocumentDiagnosticReport": {
-        "items": ("Diagnostic",),
-    },
-    "HoverParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "ImplementationParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "FullDocumentDiagnosticReport": {"items": ("Diagnostic",)},
+    "HoverParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "ImplementationParams": {"textDocument": ("TextDocumentIdentifier",)},
     "ImplementationRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
     "InitializeParams": {
         "capabilities": ("ClientCapabilities",),
@@ -261,98 +143,61 @@ NODES: dict[str, dict[str, tuple[str, ...]]] = {
         "rootUri": ("uri",),
         "workspaceFolders": ("WorkspaceFolder",),
     },
-    "InitializeResult": {
-        "capabilities": ("ServerCapabilities",),
-    },
-    "InlayHint": {
-        "data": ("any",),
-        "label": ("InlayHintLabelPart",),
-    },
-    "InlayHintLabelPart": {
-        "command": ("Command",),
-        "location": ("Location",),
-    },
-    "InlayHintParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "InitializeResult": {"capabilities": ("ServerCapabilities",)},
+    "InlayHint": {"data": ("any",), "label": ("InlayHintLabelPart",)},
+    "InlayHintLabelPart": {"command": ("Command",), "location": ("Location",)},
+    "InlayHintParams": {"textDocument": ("TextDocumentIdentifier",)},
     "InlayHintRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "InlineCompletionItem": {
-        "command": ("Command",),
-    },
-    "InlineCompletionList": {
-        "items": ("InlineCompletionItem",),
-    },
-    "InlineCompletionParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "InlineValueParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "InlineCompletionItem": {"command": ("Command",)},
+    "InlineCompletionList": {"items": ("InlineCompletionItem",)},
+    "InlineCompletionParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "InlineValueParams": {"textDocument": ("TextDocumentIdentifier",)},
     "InlineValueRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "LinkedEditingRangeParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "LinkedEditingRangeParams": {"textDocument": ("TextDocumentIdentifier",)},
     "LinkedEditingRangeRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "Location": {
-        "uri": ("uri",),
-    },
-    "LocationLink": {
-        "targetUri": ("uri",),
-    },
-    "LocationUriOnly": {
-        "uri": ("uri",),
-    },
-    "MonikerParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "Location": {"uri": ("uri",)},
+    "LocationLink": {"targetUri": ("uri",)},
+    "LocationUriOnly": {"uri": ("uri",)},
+    "MonikerParams": {"textDocument": ("TextDocumentIdentifier",)},
     "MonikerRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "NotebookCell": {
-        "document": ("uri",),
-        "metadata": ("any",),
-    },
-    "NotebookCellArrayChange": {
-        "cells": ("NotebookCell",),
-    },
+    "NotebookCell": {"document": ("uri",), "metadata": ("any",)},
+    "NotebookCellArrayChange": {"cells": ("NotebookCell",)},
     "NotebookCellTextDocumentFilter": {
         "notebook": (
             "NotebookDocumentFilterNotebookType",
             "NotebookDocumentFilterScheme",
             "NotebookDocumentFilterPattern",
-        ),
+        )
     },
-    "NotebookDocument": {
-        "cells": ("NotebookCell",),
-        "metadata": ("any",),
-        "uri": ("uri",),
-    },
+    "NotebookDocument": {"cells": ("NotebookCell",), "metadata": ("any",), "uri": ("uri",)},
     "NotebookDocumentCellChangeStructure": {
         "array": ("NotebookCellArrayChange",),
         "didClose": ("TextDocumentIdentifier",),
@@ -363,123 +208,74 @@ NODES: dict[str, dict[str, tuple[str, ...]]] = {
         "structure": ("NotebookDocumentCellChangeStructure",),
         "textContent": ("NotebookDocumentCellContentChanges",),
     },
-    "NotebookDocumentCellContentChanges": {
-        "document": ("VersionedTextDocumentIdentifier",),
-    },
+    "NotebookDocumentCellContentChanges": {"document": ("VersionedTextDocumentIdentifier",)},
     "NotebookDocumentChangeEvent": {
         "cells": ("NotebookDocumentCellChanges",),
         "metadata": ("any",),
     },
-    "NotebookDocumentFilterNotebookType": {
-        "pattern": ("glob", "RelativePattern"),
-    },
-    "NotebookDocumentFilterPattern": {
-        "pattern": ("glob", "RelativePattern"),
-    },
-    "NotebookDocumentFilterScheme": {
-        "pattern": ("glob", "RelativePattern"),
-    },
+    "NotebookDocumentFilterNotebookType": {"pattern": ("glob", "RelativePattern")},
+    "NotebookDocumentFilterPattern": {"pattern": ("glob", "RelativePattern")},
+    "NotebookDocumentFilterScheme": {"pattern": ("glob", "RelativePattern")},
     "NotebookDocumentFilterWithCells": {
         "notebook": (
             "NotebookDocumentFilterNotebookType",
             "NotebookDocumentFilterScheme",
             "NotebookDocumentFilterPattern",
-        ),
+        )
     },
     "NotebookDocumentFilterWithNotebook": {
         "notebook": (
             "NotebookDocumentFilterNotebookType",
             "NotebookDocumentFilterScheme",
             "NotebookDocumentFilterPattern",
-        ),
+        )
     },
-    "NotebookDocumentIdentifier": {
-        "uri": ("uri",),
-    },
+    "NotebookDocumentIdentifier": {"uri": ("uri",)},
     "NotebookDocumentSyncOptions": {
         "notebookSelector": (
             "NotebookDocumentFilterWithNotebook",
             "NotebookDocumentFilterWithCells",
-        ),
+        )
     },
     "NotebookDocumentSyncRegistrationOptions": {
         "notebookSelector": (
             "NotebookDocumentFilterWithNotebook",
             "NotebookDocumentFilterWithCells",
-        ),
+        )
     },
-    "OptionalVersionedTextDocumentIdentifier": {
-        "uri": ("uri",),
-    },
-    "PrepareRenameParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "PreviousResultId": {
-        "uri": ("uri",),
-    },
-    "ProgressParams": {
-        "value": ("any",),
-    },
-    "PublishDiagnosticsParams": {
-        "diagnostics": ("Diagnostic",),
-        "uri": ("uri",),
-    },
-    "ReferenceParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "Registration": {
-        "registerOptions": ("any",),
-    },
-    "RegistrationParams": {
-        "registrations": ("Registration",),
-    },
+    "OptionalVersionedTextDocumentIdentifier": {"uri": ("uri",)},
+    "PrepareRenameParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "PreviousResultId": {"uri": ("uri",)},
+    "ProgressParams": {"value": ("any",)},
+    "PublishDiagnosticsParams": {"diagnostics": ("Diagnostic",), "uri": ("uri",)},
+    "ReferenceParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "Registration": {"registerOptions": ("any",)},
+    "RegistrationParams": {"registrations": ("Registration",)},
     "RelatedFullDocumentDiagnosticReport": {
         "items": ("Diagnostic",),
         "relatedDocuments": ("keys", "FullDocumentDiagnosticReport"),
     },
     "RelatedUnchangedDocumentDiagnosticReport": {
-        "relatedDocuments": ("keys", "FullDocumentDiagnosticReport"),
+        "relatedDocuments": ("keys", "FullDocumentDiagnosticReport")
     },
-    "RelativePattern": {
-        "baseUri": ("WorkspaceFolder", "uri"),
-        "pattern": ("glob",),
-    },
-    "RenameFile": {
-        "newUri": ("uri",),
-        "oldUri": ("uri",),
-    },
-    "RenameFilesParams": {
-        "files": ("FileRename",),
-    },
-    "RenameParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "SelectionRangeParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "RelativePattern": {"baseUri": ("WorkspaceFolder", "uri"), "pattern": ("glob",)},
+    "RenameFile": {"newUri": ("uri",), "oldUri": ("uri",)},
+    "RenameFilesParams": {"files": ("FileRename",)},
+    "RenameParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "SelectionRangeParams": {"textDocument": ("TextDocumentIdentifier",)},
     "SelectionRangeRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "SemanticTokensClientCapabilities": {
-        "requests": ("ClientSemanticTokensRequestOptions",),
-    },
-    "SemanticTokensDeltaParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "SemanticTokensOptions": {
-        "range": ("any",),
-    },
-    "SemanticTokensParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "SemanticTokensRangeParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "SemanticTokensClientCapabilities": {"requests": ("ClientSemanticTokensRequestOptions",)},
+    "SemanticTokensDeltaParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "SemanticTokensOptions": {"range": ("any",)},
+    "SemanticTokensParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "SemanticTokensRangeParams": {"textDocument": ("TextDocumentIdentifier",)},
     "SemanticTokensRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
@@ -511,114 +307,58 @@ NODES: dict[str, dict[str, tuple[str, ...]]] = {
         "typeDefinitionProvider": ("TypeDefinitionRegistrationOptions",),
         "typeHierarchyProvider": ("TypeHierarchyRegistrationOptions",),
     },
-    "ShowDocumentParams": {
-        "uri": ("uri",),
-    },
-    "SignatureHelpParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "SymbolInformation": {
-        "location": ("Location",),
-    },
-    "TextDocumentClientCapabilities": {
-        "semanticTokens": ("SemanticTokensClientCapabilities",),
-    },
-    "TextDocumentContentParams": {
-        "uri": ("uri",),
-    },
-    "TextDocumentContentRefreshParams": {
-        "uri": ("uri",),
-    },
-    "TextDocumentEdit": {
-        "textDocument": ("OptionalVersionedTextDocumentIdentifier",),
-    },
-    "TextDocumentFilterLanguage": {
-        "pattern": ("glob", "RelativePattern"),
-    },
-    "TextDocumentFilterPattern": {
-        "pattern": ("glob", "RelativePattern"),
-    },
-    "TextDocumentFilterScheme": {
-        "pattern": ("glob", "RelativePattern"),
-    },
-    "TextDocumentIdentifier": {
-        "uri": ("uri",),
-    },
-    "TextDocumentItem": {
-        "uri": ("uri",),
-    },
-    "TypeDefinitionParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "ShowDocumentParams": {"uri": ("uri",)},
+    "SignatureHelpParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "SymbolInformation": {"location": ("Location",)},
+    "TextDocumentClientCapabilities": {"semanticTokens": ("SemanticTokensClientCapabilities",)},
+    "TextDocumentContentParams": {"uri": ("uri",)},
+    "TextDocumentContentRefreshParams": {"uri": ("uri",)},
+    "TextDocumentEdit": {"textDocument": ("OptionalVersionedTextDocumentIdentifier",)},
+    "TextDocumentFilterLanguage": {"pattern": ("glob", "RelativePattern")},
+    "TextDocumentFilterPattern": {"pattern": ("glob", "RelativePattern")},
+    "TextDocumentFilterScheme": {"pattern": ("glob", "RelativePattern")},
+    "TextDocumentIdentifier": {"uri": ("uri",)},
+    "TextDocumentItem": {"uri": ("uri",)},
+    "TypeDefinitionParams": {"textDocument": ("TextDocumentIdentifier",)},
     "TypeDefinitionRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "TypeHierarchyItem": {
-        "data": ("any",),
-        "uri": ("uri",),
-    },
-    "TypeHierarchyPrepareParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
+    "TypeHierarchyItem": {"data": ("any",), "uri": ("uri",)},
+    "TypeHierarchyPrepareParams": {"textDocument": ("TextDocumentIdentifier",)},
     "TypeHierarchyRegistrationOptions": {
         "documentSelector": (
             "TextDocumentFilterLanguage",
             "TextDocumentFilterScheme",
             "TextDocumentFilterPattern",
             "NotebookCellTextDocumentFilter",
-        ),
+        )
     },
-    "TypeHierarchySubtypesParams": {
-        "item": ("TypeHierarchyItem",),
-    },
-    "TypeHierarchySupertypesParams": {
-        "item": ("TypeHierarchyItem",),
-    },
-    "VersionedNotebookDocumentIdentifier": {
-        "uri": ("uri",),
-    },
-    "VersionedTextDocumentIdentifier": {
-        "uri": ("uri",),
-    },
-    "WillSaveTextDocumentParams": {
-        "textDocument": ("TextDocumentIdentifier",),
-    },
-    "WorkspaceDiagnosticParams": {
-        "previousResultIds": ("PreviousResultId",),
-    },
+    "TypeHierarchySubtypesParams": {"item": ("TypeHierarchyItem",)},
+    "TypeHierarchySupertypesParams": {"item": ("TypeHierarchyItem",)},
+    "VersionedNotebookDocumentIdentifier": {"uri": ("uri",)},
+    "VersionedTextDocumentIdentifier": {"uri": ("uri",)},
+    "WillSaveTextDocumentParams": {"textDocument": ("TextDocumentIdentifier",)},
+    "WorkspaceDiagnosticParams": {"previousResultIds": ("PreviousResultId",)},
     "WorkspaceDiagnosticReport": {
         "items": (
             "WorkspaceFullDocumentDiagnosticReport",
             "WorkspaceUnchangedDocumentDiagnosticReport",
-        ),
+        )
     },
     "WorkspaceEdit": {
         "changes": ("keys",),
         "documentChanges": ("TextDocumentEdit", "CreateFile", "RenameFile", "DeleteFile"),
     },
-    "WorkspaceFolder": {
-        "uri": ("uri",),
-    },
-    "WorkspaceFoldersChangeEvent": {
-        "added": ("WorkspaceFolder",),
-        "removed": ("WorkspaceFolder",),
-    },
-    "WorkspaceFullDocumentDiagnosticReport": {
-        "items": ("Diagnostic",),
-        "uri": ("uri",),
-    },
-    "WorkspaceSymbol": {
-        "data": ("any",),
-        "location": ("Location", "LocationUriOnly"),
-    },
-    "WorkspaceUnchangedDocumentDiagnosticReport": {
-        "uri": ("uri",),
-    },
+    "WorkspaceFolder": {"uri": ("uri",)},
+    "WorkspaceFoldersChangeEvent": {"added": ("WorkspaceFolder",), "removed": ("WorkspaceFolder",)},
+    "WorkspaceFullDocumentDiagnosticReport": {"items": ("Diagnostic",), "uri": ("uri",)},
+    "WorkspaceSymbol": {"data": ("any",), "location": ("Location", "LocationUriOnly")},
+    "WorkspaceUnchangedDocumentDiagnosticReport": {"uri": ("uri",)},
 }
 """Type -> field -> what its value may be: a kind of value, or a type."""
 

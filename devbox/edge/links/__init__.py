@@ -3,7 +3,7 @@
 Owns sockets, dialling again, and the greeting. What the bytes mean is decided in `devbox.wire`.
 """
 
-from devbox.edge.links.bridges import Bridge, BridgeServer, bridge_tcp, bridge_unix
+from devbox.edge.links.bridges import Bridge, BridgeServer, bridge_socket, bridge_tcp, bridge_unix
 from devbox.edge.links.client import ClientSession, DialOptions, SessionEvent, connect
 from devbox.edge.links.dial import Target
 from devbox.edge.links.listener import Listener, Request, Response, Route, failed, listen
@@ -39,6 +39,7 @@ __all__ = [
     "StreamTransport",
     "Target",
     "WriterSink",
+    "bridge_socket",
     "bridge_tcp",
     "bridge_unix",
     "connect",

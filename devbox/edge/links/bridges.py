@@ -189,6 +189,13 @@ async def bridge_unix(stream: Stream, path: str) -> None:
     await bridge.run(stream)
 
 
+async def bridge_socket(stream: Stream, sock: socket.socket) -> None:
+    """As `bridge_tcp`, for one half of a pair of unix sockets; it is the bridge's from now on."""
+    loop = asyncio.get_running_loop()
+    _, bridge = await loop.create_unix_connection(Bridge, sock=sock)
+    await bridge.run(stream)
+
+
 def _nobody(where: str, error: OSError) -> Unavailable:
     return Unavailable(
         f"nothing answers at {where}: {error.strerror or error}",

@@ -58,7 +58,7 @@ def test_other_spellings_of_an_editor_are_understood_and_answered_in_kind(
     assert usual != written
     places.opened(written)
     assert places.to_editor.uri(box) == written
-    places.closed(written)
+    places.closed(box)
     assert places.to_editor.uri(box) == usual
 
 
