@@ -179,8 +179,8 @@ async def _relay(target: int) -> None:
             SplicedLink(near, far, pipes).start(lambda: None)
 
 
-async def _house(home: Path, agent_port: int, pem: str) -> None:
-    """An Orchestrator with one project, whose box is this process: real sessions, real tcp."""
+def lay_out(home: Path, pem: str) -> tuple[Layout, Ed25519PrivateKey]:
+    """A server's folders with what a gateway reads of them."""
     layout = Layout(home / "data", home / "run")
     for folder in (layout.keys, layout.run):
         folder.mkdir(parents=True)
@@ -188,6 +188,12 @@ async def _house(home: Path, agent_port: int, pem: str) -> None:
     raw = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (layout.keys / "grant.key").write_bytes(raw)
     layout.settings.write_text(f'gateway_port = 0\ntls_cert = "{pem}"\n')
+    return layout, key
+
+
+async def _house(home: Path, agent_port: int, pem: str) -> None:
+    """An Orchestrator with one project, whose box is this process: real sessions, real tcp."""
+    layout, key = lay_out(home, pem)
     fake = FakeOrchestrator()
     spec = ProjectSpec(runtime="python")
     made = await fake.create_project(o.CreateProject(namespace="team", name="hello", spec=spec))

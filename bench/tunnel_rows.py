@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,6 +40,13 @@ class Parts:
         """Start one of the bench's own and wait for its line."""
         return self.run([sys.executable, "-m", "bench.tunnel_parts", *map(str, arguments)])
 
+    def popen(self, module: str, *arguments: object) -> "subprocess.Popen[str]":
+        """Start a module's process and do not wait."""
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.running.append(process)
+        return process
+
     def run(self, command: list[str], until: str = "{", **environment: str) -> dict[str, Any]:
         """Start a program; the JSON that it prints, once a line of it has `until`."""
         process = subprocess.Popen(
@@ -50,7 +58,10 @@ class Parts:
         )
         self.running.append(process)
         assert process.stdout is not None
-        return _answer(process.stdout, command, until)
+        answer = _answer(process.stdout, command, until)
+        # What it logs later is read by somebody, or it would stand still.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        return answer
 
     def foreign(self, command: list[str], port: int) -> None:
         """Start a peer and wait until it listens."""
@@ -69,6 +80,12 @@ class Parts:
         for process in reversed(self.running):
             process.kill()
             process.wait()
+
+
+def answer_of(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    """The next JSON that a process prints."""
+    assert process.stdout is not None
+    return _answer(process.stdout, list(map(str, process.args)), "{")  # type: ignore[arg-type]
 
 
 def _answer(output: IO[str], command: list[str], until: str) -> dict[str, Any]:
