@@ -58,6 +58,9 @@ bench: test-setup ## Figures beside the best peers; a quiet machine, please
 	$(PY) -m bench.create
 	$(PY) -m bench.restart
 	$(PY) -m bench.tunnel
+	$(PY) -m bench.tunnel --tls
+	$(PY) -m bench.gateway
+	$(PY) -m bench.gateway --tls
 	$(PY) -m bench.ssh
 	$(PY) -m bench.keystroke
 	$(PY) -m bench.keystroke --mbit 20 --rtt 50
