@@ -6,6 +6,7 @@ Modules that cost time or memory are imported only after the plan is given.
 import argparse
 import os
 import signal
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from in_box_agent.serve import run
 
     run(record, inherited, options.host, options.port)
+    sys.stderr.flush()
+    # All is closed. Taking the interpreter apart would only keep the box from being down.
+    os._exit(0)
 
 
 def _take(fd: int) -> bytes:

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,6 +17,9 @@ from devbox.model.errors import BadInput, DevboxError, Internal
 
 _PROJECTS, _CONNECT, _SAVES = "Projects", "Connect", "Saves and releases"
 _ACCESS, _SERVER, _MORE = "Runtimes and access", "Server", "More"
+
+_UNREAD = 141
+"""Nobody read what was written: what a shell calls the end by SIGPIPE."""
 
 TABLE = {
     "create": Entry("devbox.cli.create", "create", "Make a project and start it.", _PROJECTS),
@@ -113,7 +116,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader went away: what it did not want to read is no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        return _UNREAD
     except Exception as error:  # the edge between a person and our fault
         return _fault(error, arguments)
     return result if isinstance(result, int) else 0
@@ -162,7 +165,17 @@ def main() -> None:
         from typer._completion_classes import completion_init
 
         completion_init()
-    sys.exit(run(sys.argv[1:]))
+    _leave(run(sys.argv[1:]))
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: taking the interpreter apart takes longer than a call to a gateway."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or _UNREAD
+    os._exit(code)
 
 
 if __name__ == "__main__":
