@@ -8,6 +8,7 @@ environment when an address was given.
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +20,11 @@ ADDRESS_VARIABLE = "DEVBOX_ADDRESS"
 
 USER = "devbox"
 """Any name logs in as the project's own user."""
+
+
+def on_windows() -> bool:
+    """Whether it is Windows' OpenSSH that reads what is written."""
+    return sys.platform == "win32"
 
 
 def devbox_command() -> list[str]:
@@ -33,9 +39,14 @@ def devbox_command() -> list[str]:
 
 
 def proxy_command(arguments: list[str]) -> str:
-    """A ProxyCommand: read by the person's shell, with `%` of its own (ssh_config, TOKENS)."""
+    """A ProxyCommand, with `%` of its own (ssh_config, TOKENS).
+
+    The person's shell reads it; on Windows each program splits its own command line, and only
+    double quotes hold a path with blanks together.
+    """
     words = [*devbox_command(), "ssh", "--stdio", *arguments]
-    return " ".join(shlex.quote(word) for word in words).replace("%", "%%")
+    line = subprocess.list2cmdline(words) if on_windows() else shlex.join(words)
+    return line.replace("%", "%%")
 
 
 def options(uid: str, proxy: str) -> list[tuple[str, str]]:
@@ -65,7 +76,12 @@ _PATHS = {"UserKnownHostsFile", "GlobalKnownHostsFile"}
 
 def quoted(keyword: str, value: str) -> str:
     """A value as ssh_config wants it: paths in double quotes, their `%` doubled."""
-    return '"' + value.replace("%", "%%") + '"' if keyword in _PATHS else value
+    return quoted_path(value).replace("%", "%%") if keyword in _PATHS else value
+
+
+def quoted_path(path: str) -> str:
+    """In double quotes, within which a backslash escapes: Windows takes slashes as well."""
+    return '"' + (path.replace("\\", "/") if on_windows() else path) + '"'
 
 
 def arguments(uid: str, proxy: str) -> list[str]:

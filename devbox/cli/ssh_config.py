@@ -4,7 +4,7 @@ Owns `~/.config/devbox/ssh_config` and one Include line in `~/.ssh/config`, noth
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -119,9 +119,9 @@ def _remove(call: Call) -> None:
     call.screen.say("The entries are gone; ~/.ssh/config has no line of ours any more.")
 
 
-def include_line(own: Path) -> str:
+def include_line(own: PurePath) -> str:
     """The one line of ours in the person's file. In quotes: a path may have spaces."""
-    return f'Include "{own}"'
+    return f"Include {openssh.quoted_path(str(own))}"
 
 
 def include(config: Path, own: Path) -> None:

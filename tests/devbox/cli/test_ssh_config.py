@@ -1,11 +1,11 @@
 """~/.ssh/config is the person's: one line in it is ours."""
 
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from devbox.cli import known_hosts, ssh_config
+from devbox.cli import known_hosts, openssh, ssh_config
 from devbox.model.errors import Conflict
 from tests.devbox.cli.conftest import Cli
 
@@ -135,3 +135,66 @@ def test_a_changed_key_is_refused(home: Path) -> None:
 def test_one_thing_at_a_time(cli: Cli) -> None:
     for words in ((), ("--write", "--remove")):
         assert cli.run("ssh-config", *words).code == 2
+
+
+SYSTEMS = {
+    "linux": ("/opt/dev box/bin/devbox", "/home/ann/.config/devbox/known_hosts", False),
+    "macos": ("/Users/Ann O'Hara/bin/devbox", "/Users/Ann O'Hara/.config/devbox/kh", False),
+    "windows": (r"C:\Program Files\Devbox\devbox.exe", r"C:\Users\Ann O\devbox\kh", True),
+}
+EXPECTED = {
+    "linux": (
+        "'/opt/dev box/bin/devbox' ssh --stdio --context work default/hello",
+        "/home/ann/.config/devbox/known_hosts",
+    ),
+    "macos": (
+        """'/Users/Ann O'"'"'Hara/bin/devbox' ssh --stdio --context work default/hello""",
+        "/Users/Ann O'Hara/.config/devbox/kh",
+    ),
+    "windows": (
+        r'"C:\Program Files\Devbox\devbox.exe" ssh --stdio --context work default/hello',
+        "C:/Users/Ann O/devbox/kh",
+    ),
+}
+
+
+@pytest.mark.parametrize("system", list(SYSTEMS))
+def test_the_entry_of_each_system(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    program, known, windows = SYSTEMS[system]
+    cli.ok("create", "hello")
+    monkeypatch.setattr(openssh, "devbox_command", lambda: [program])
+    monkeypatch.setattr(openssh, "on_windows", lambda: windows)
+    monkeypatch.setattr(known_hosts, "path", lambda: PurePosixPath(known))
+    monkeypatch.setattr(known_hosts, "pin", lambda keys: None)
+    text = cli.ok("ssh-config", "--print")
+    proxy, path = EXPECTED[system]
+    assert f"    ProxyCommand {proxy}\n" in text
+    assert f'    UserKnownHostsFile "{path}"\n' in text
+    (tmp_path / "written").write_text(text)
+    read = _ssh_g(tmp_path / "written", "hello.devbox")
+    assert (read["proxycommand"], read["userknownhostsfile"]) == (proxy, path)
+
+
+@pytest.mark.parametrize("name", ["with space", "it's 100%", '$HOME `id` \\ "x"'])
+def test_ssh_starts_a_devbox_in_a_path_that_shells_would_read_otherwise(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    place = tmp_path / name
+    place.mkdir()
+    devbox, said = place / "devbox", tmp_path / "said"
+    devbox.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{said}'\n")
+    devbox.chmod(0o755)
+    monkeypatch.setattr(openssh, "devbox_command", lambda: [str(devbox)])
+    cli.ok("create", "hello")
+    (tmp_path / "written").write_text(cli.ok("ssh-config", "--print"))
+    command = ["ssh", "-F", str(tmp_path / "written"), "hello.devbox", "true"]
+    subprocess.run(command, capture_output=True, timeout=30)
+    assert said.read_text().split() == ["ssh", "--stdio", "--context", "work", "default/hello"]
+
+
+def test_the_include_line_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openssh, "on_windows", lambda: True)
+    own = PureWindowsPath(r"C:\Users\Ann O\.config\devbox\ssh_config")
+    assert ssh_config.include_line(own) == 'Include "C:/Users/Ann O/.config/devbox/ssh_config"'

@@ -1,5 +1,6 @@
 """Shells and commands with the real OpenSSH client."""
 
+import asyncio
 import hashlib
 import os
 import pty
@@ -8,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from tests.support.box import wait_for
@@ -205,6 +207,76 @@ rmdir d
     assert re.search(r"-rw------- +. devbox +devbox +7 .* two\n", done.stdout)
     assert (tmp_path / "back").read_text() == "content"
     assert box.out("cd; readlink soft; rm two soft") == "two\n"
+
+
+EXTENSIONS = {
+    b"posix-rename@openssh.com",
+    b"statvfs@openssh.com",
+    b"fstatvfs@openssh.com",
+    b"hardlink@openssh.com",
+    b"fsync@openssh.com",
+    b"lsetstat@openssh.com",
+    b"limits@openssh.com",
+    b"copy-data",
+}
+
+
+def test_sftp_tells_of_its_extensions(box: Door) -> None:
+    """VERSION (draft-ietf-secsh-filexfer-02, 4): the number, then names and data in pairs."""
+    command = box.ssh("-s", "box", "sftp")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(b"\0\0\0\5\1\0\0\0\3")
+        client.stdin.flush()
+        answer = client.stdout.read(int.from_bytes(client.stdout.read(4), "big"))
+        client.stdin.close()
+        assert client.wait(30) == 0
+    assert answer[:5] == b"\2\0\0\0\3"
+    rest, strings = answer[5:], []
+    while rest:
+        size = 4 + int.from_bytes(rest[:4], "big")
+        strings.append(rest[4:size])
+        rest = rest[size:]
+    assert set(strings[::2]) >= EXTENSIONS, strings
+
+
+def test_sftp_extensions_do_what_they_say(box: Door, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("new")
+    script = f"""put -f {tmp_path}/f ext-one
+put {tmp_path}/f ext-two
+rename ext-one ext-two
+copy ext-two ext-three
+ln ext-three ext-four
+chmod -h 600 ext-four
+df -h
+"""
+    command = ["sftp", "-F", str(box.config), "-b", "-", "box"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done
+    assert "%Capacity" in done.stdout
+    got = box.out("cd; cat ext-*; echo; stat -c '%n %h %a' ext-*; rm ext-*")
+    assert got == "newnewnew\next-four 2 600\next-three 2 600\next-two 1 644\n"
+
+
+async def test_signals_of_the_client_reach_the_process(box: Door) -> None:
+    """OpenSSH sends none; Java clients and asyncssh do."""
+    client = await asyncssh.connect(
+        "box", proxy_command=box.join("ssh"), known_hosts=None, username="any", config=None
+    )
+    async with client, asyncio.timeout(30):
+        script = "trap 'echo got it; exit 5' USR1; echo ready; while :; do sleep 0.05; done"
+        process = await client.create_process(script)
+        assert await process.stdout.readline() == "ready\n"
+        process.send_signal("USR1")
+        done = await process.wait()
+        assert (done.stdout, done.exit_status) == ("got it\n", 5)
+        process = await client.create_process("echo ready; exec sleep 100")
+        assert await process.stdout.readline() == "ready\n"
+        process.send_signal("TERM")
+        done = await process.wait()
+        assert done.exit_signal is not None
+        assert done.exit_signal[0] == "TERM"
 
 
 def test_rsync_both_ways(box: Door, tmp_path: Path) -> None:
