@@ -7,13 +7,15 @@ both sides, so that two servers may ask with the same one. What passes between o
 editor keeps its bytes but for the id and the names of files.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from devbox.model.errors import BadInput
 from in_box_agent.lsp import rewriting
 from in_box_agent.lsp.diagnosing import Diagnoses
 from in_box_agent.lsp.envelope import (
@@ -64,7 +66,7 @@ class _Question:
 
     id: Id
     method: str
-    parts: dict[int, int]
+    parts: dict[Id, int]
     """Our id -> server, of parts that are not answered."""
     order: tuple[int, ...]
     answers: dict[int, Raw] = field(default_factory=dict)
@@ -79,16 +81,19 @@ class Conversation:
         self._fleet = Fleet(servers)
         self._diagnoses = Diagnoses()
         self._last = 0
-        self._questions: dict[int, _Question] = {}
+        self._questions: dict[Id, _Question] = {}
         self._asking: dict[Id, _Question] = {}
-        self._backward: dict[int, tuple[int, Id, str]] = {}
+        self._backward: dict[Id, tuple[int, Id, str]] = {}
         """Our id -> a server, its own id, and the method of what it asked the editor."""
 
     # -- from the editor ------------------------------------------------------------------------
 
     def from_editor(self, data: bytes) -> list[Action]:
         """A message of the editor."""
-        message = decode(data)
+        with _understood():
+            return self._from_editor(decode(data))
+
+    def _from_editor(self, message: Message) -> list[Action]:
         if isinstance(message.method, UnsetType):
             return self._answered_by_editor(message)
         if message.method == "textDocument/didOpen":
@@ -156,7 +161,7 @@ class Conversation:
         return (tag[_TAG],), raw({**item, **tag["own"]})
 
     def _answered_by_editor(self, message: Message) -> list[Action]:
-        server, own, method = self._backward.pop(int(message.asked), (-1, 0, ""))
+        server, own, method = self._backward.pop(message.asked, (-1, 0, ""))
         if server not in self._fleet.alive:
             return []
         result = self._renamed(rewriting.result, method, message.result, to_box=True)
@@ -166,7 +171,10 @@ class Conversation:
 
     def from_server(self, server: int, data: bytes) -> list[Action]:
         """A message of a server."""
-        message = decode(data)
+        with _understood():
+            return self._from_server(server, decode(data))
+
+    def _from_server(self, server: int, message: Message) -> list[Action]:
         if isinstance(message.method, UnsetType):
             return self._answered_by_server(message)
         if isinstance(message.id, UnsetType):
@@ -194,10 +202,10 @@ class Conversation:
         return []
 
     def _answered_by_server(self, message: Message) -> list[Action]:
-        question = self._questions.pop(int(message.asked), None)
+        question = self._questions.pop(message.asked, None)
         if question is None:
             return []
-        server = question.parts.pop(int(message.asked))
+        server = question.parts.pop(message.asked)
         if isinstance(message.error, UnsetType):
             result = _NULL if isinstance(message.result, UnsetType) else message.result
             question.answers[server] = result
@@ -264,6 +272,15 @@ class Conversation:
 
     def _to(self, server: int, message: Message) -> ToServer:
         return ToServer(server, encode(message))
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """What a message has in other places than LSP says is one error. Raises BadInput."""
+    try:
+        yield
+    except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise BadInput(f"this is no message of LSP: {error}", "Nothing was changed.") from error
 
 
 def _say(message: Message) -> ToEditor:
