@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,14 @@ async def layers(registry: Registry, image: Image, first: int = 0) -> list[bytes
         assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == diff_id
         found.append(raw)
     return found
+
+
+def check_names(tars: list[bytes]) -> None:
+    """No path twice in a layer, read by Python's own tar reader."""
+    for raw in tars:
+        with tarfile.open(fileobj=io.BytesIO(raw), errors="surrogateescape") as found:
+            names = found.getnames()
+        assert len(names) == len(set(names))
 
 
 async def unpack_with_umoci(registry: Registry, image: Image, directory: Path) -> Path:

@@ -17,7 +17,7 @@ from tests.support.changes import Change, apply, changes
 from tests.support.inhabitants import cgroup, command, inhabitant
 from tests.support.overlays import overlay
 from tests.support.registry import RegistryServer
-from tests.support.saved_images import push_base, unpack_with_umoci
+from tests.support.saved_images import check_names, layers, push_base, unpack_with_umoci
 from tests.support.trees import differences, facts
 
 pytestmark = pytest.mark.root
@@ -89,6 +89,7 @@ async def tell(
                     with patch.object(LiveCopy, "_moment", changed):
                         saved = await save(registry, ordered)
                     assert "per file only" not in saved.note
+                    check_names(await layers(registry, saved.image))
                     unpacked = await unpack_with_umoci(
                         registry, saved.image, Path(name) / f"out-{number}"
                     )

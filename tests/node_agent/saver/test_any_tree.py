@@ -3,9 +3,7 @@
 Unpacked by umoci, and by containerd from zstd and from gzip, which share no code with the saver.
 """
 
-import io
 import os
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -24,7 +22,14 @@ from tests.support.changes import Change, apply, changes
 from tests.support.containerd import ContainerdServer
 from tests.support.overlays import overlay
 from tests.support.registry import RegistryServer
-from tests.support.saved_images import layers, mounted, push_base, push_gzip, unpack_with_umoci
+from tests.support.saved_images import (
+    check_names,
+    layers,
+    mounted,
+    push_base,
+    push_gzip,
+    unpack_with_umoci,
+)
 from tests.support.trees import Fact, differences, facts
 
 pytestmark = pytest.mark.root
@@ -129,11 +134,3 @@ async def merge_all(registry: Registry, base: Image, saved: Image) -> Image:
     image = model_image(saved.repository, made.digest, made.document)
     check_names(await layers(registry, image))
     return image
-
-
-def check_names(tars: list[bytes]) -> None:
-    """No path twice in a layer, read by Python's own tar reader."""
-    for raw in tars:
-        with tarfile.open(fileobj=io.BytesIO(raw), errors="surrogateescape") as found:
-            names = found.getnames()
-        assert len(names) == len(set(names))

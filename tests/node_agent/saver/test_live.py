@@ -12,6 +12,7 @@ import pytest
 
 from devbox.edge.registry import Registry
 from devbox.model.projects import Image, WhenBusy
+from node_agent.saver.freezing import Freeze
 from node_agent.saver.thaw_guard import Freezer
 from node_agent.saver.watch import Changed, Watch
 from tests.node_agent.saver.saves import order, save
@@ -170,6 +171,19 @@ with freeze:
     print("frozen", flush=True)
     time.sleep(60)
 """
+
+
+async def test_a_guard_that_is_killed_is_stood_in_for(
+    box: Overlay, base: Image, group: Path
+) -> None:
+    freeze = Freeze(str(group), 60_000)
+    with inhabitant(box.merged, group, "idle"):
+        freeze.prepare()
+        with freeze:
+            assert freeze._guard is not None
+            freeze._guard.kill()
+        assert not Freezer(str(group)).frozen
+    assert not freeze.held
 
 
 @pytest.mark.parametrize(("limit_ms", "kill"), [(60_000, True), (100, False)])
