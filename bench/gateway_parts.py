@@ -77,13 +77,12 @@ class Crowd:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """To the gateway; nothing is said."""
-        async with self._turn:
-            return await asyncio.open_connection("127.0.0.1", self._port, ssl=self._trust)
+        return await asyncio.open_connection("127.0.0.1", self._port, ssl=self._trust)
 
     async def dial(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A tunnel."""
-        reader, writer = await self.connect()
+        """A tunnel. Each connection speaks at once: one that waits long is dropped."""
         async with self._turn:
+            reader, writer = await self.connect()
             writer.write(upgrade(self._paths[number % len(self._paths)]))
             head = await reader.readuntil(b"\r\n\r\n")
         if b" 101 " not in head:
