@@ -183,7 +183,13 @@ def start_shim(layout: Layout, *more: str) -> subprocess.Popen[bytes]:
     command += ["--data", str(layout.data), "--run", str(layout.run), *more]
     log = (layout.data.parent / "shim.log").open("ab")
     with log:
-        return subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,  # as the server's supervisor does
+        )
 
 
 async def until_answers(runtime: Cri, seconds: float = 60) -> None:
