@@ -131,8 +131,9 @@ async def only_save(count: int) -> None:
 
             for number in range(count):
                 tasks.start(again(number), f"save-{number}")
-            while done[0] < count // 2:  # every worker is past its beginning
-                await asyncio.sleep(0.1)  # noqa: ASYNC110
+            # Every worker is past its beginning.
+            while done[0] < count // 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
             print("saving", flush=True)
             began, before = time.monotonic(), done[0]
             await asyncio.to_thread(sys.stdin.read)
