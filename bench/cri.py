@@ -1,10 +1,10 @@
 """A CRI call through the commit-shim beside the same call straight at containerd.
 
-python -m bench.cri [--calls 500] [--saves 20]
+python -m bench.cri [--calls 500] [--saves 20] [--at-once 20]
 
-First with nothing else to do, then while that many saves run, each in a worker of its own: more at
-once than a node agent allows. Calls straight and through the shim take turns, so that both meet the
-same load.
+First with nothing else to do, then while that many saves run, `--at-once` of them side by side,
+each in a worker of its own; a node agent allows 2. Calls straight and through the shim take turns,
+so that both meet the same load.
 """
 
 import argparse
@@ -66,7 +66,7 @@ async def report(straight: dict[str, Call], through: dict[str, Call], count: int
         print(f"{name:20}" + "".join(f"{value:13.2f} ms" for value in found))
 
 
-async def measure(server: ContainerdServer, count: int, saves: int) -> None:
+async def measure(server: ContainerdServer, count: int, saves: tuple[int, int]) -> None:
     """With three boxes running."""
     async with node_of(server, shim=False) as node:
         shim = start_shim(server.layout)
@@ -78,8 +78,8 @@ async def measure(server: ContainerdServer, count: int, saves: int) -> None:
             through = calls_of(node.runtime, pods[0].container_id)
             print("nothing else to do")
             await report(straight, through, count)
-            with saving(saves):
-                print(f"while {saves} saves run")
+            with saving(*saves):
+                print(f"while {saves[0]} saves run, {saves[1]} side by side")
                 await report(straight, through, count)
         finally:
             await direct.close()
@@ -88,9 +88,10 @@ async def measure(server: ContainerdServer, count: int, saves: int) -> None:
 
 
 @contextmanager
-def saving(count: int) -> Iterator[None]:
+def saving(count: int, at_once: int) -> Iterator[None]:
     """Another process that saves so many trees, again and again, until the block ends."""
     command = [sys.executable, "-m", "bench.cri", "--only-save", str(count)]
+    command += ["--at-once", str(at_once)]
     pipe = subprocess.PIPE
     # A session of its own, as every part of a server has: priorities count within a session.
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
@@ -106,7 +107,7 @@ def saving(count: int) -> Iterator[None]:
         print(said.decode().strip())
 
 
-async def only_save(count: int) -> None:
+async def only_save(count: int, at_once: int) -> None:
     """Until standard input ends."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as place, running_registry(Path(place)) as far:
         directory = Path(place)
@@ -115,7 +116,7 @@ async def only_save(count: int) -> None:
         (directory / "empty").mkdir()
         async with (
             Registry(far.url) as registry,
-            Saver(registry, at_once=count) as saver,
+            Saver(registry, at_once=at_once) as saver,
             Tasks("saves") as tasks,
         ):
             base = await push_base(registry, "runtimes/bench", directory / "empty")
@@ -132,7 +133,7 @@ async def only_save(count: int) -> None:
             for number in range(count):
                 tasks.start(again(number), f"save-{number}")
             # Every worker is past its beginning.
-            while done[0] < count // 2:  # noqa: ASYNC110
+            while done[0] < at_once // 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             print("saving", flush=True)
             began, before = time.monotonic(), done[0]
@@ -145,13 +146,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--saves", type=int, default=20)
+    parser.add_argument("--at-once", type=int, default=20)
     parser.add_argument("--only-save", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only_save:
-        asyncio.run(only_save(given.only_save))
+        asyncio.run(only_save(given.only_save, given.at_once))
         return
     with running_containerd() as server:
-        asyncio.run(measure(server, given.calls, given.saves))
+        asyncio.run(measure(server, given.calls, (given.saves, given.at_once)))
 
 
 if __name__ == "__main__":

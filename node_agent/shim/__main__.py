@@ -4,7 +4,7 @@ import argparse
 import asyncio
 
 from devbox.edge.layout import Layout
-from devbox.edge.priority import prefer
+from devbox.edge.priority import answer_at_once
 from devbox.edge.service import Part, on_end
 from node_agent.faults import die_at
 from node_agent.shim.server import run
@@ -13,7 +13,7 @@ _NICENESS = -10
 
 
 async def _serve(layout: Layout, at: str) -> None:
-    prefer(_NICENESS)  # calls must be answered while savers use every core
+    answer_at_once(_NICENESS)  # calls must be answered while savers use every core
     stop = asyncio.Event()
     on_end(stop.set)
 

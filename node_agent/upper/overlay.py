@@ -56,6 +56,11 @@ def overlay_of(mounts: Sequence[MountLike], parameters: Path = _PARAMETERS) -> O
                 f"overlay mounts have {name} on, and saves of such an upper would be wrong",
                 f"Nothing is lost. Write N to {parameters / name} and start again.",
             )
+    if "userxattr" in options:
+        raise Conflict(
+            "overlay mounts keep their marks in user.* attributes here, which saves do not read",
+            "A box needs a containerd that runs as root.",
+        )
     if any(name in options for name in ("uidmap", "gidmap")):
         raise Conflict(
             "the pod has a user namespace of its own, and its files would have shifted owners",

@@ -44,6 +44,7 @@ def test_directories_of_a_snapshot(parameters: Path) -> None:
         [Mount(["lowerdir=/s/2/fs:/s/1/fs"])],
         [Mount([*GOOD, "metacopy=on"])],
         [Mount([*GOOD, "redirect_dir=on"])],
+        [Mount([*GOOD, "userxattr"])],
         [Mount([*GOOD, "uidmap=0:100000:65536"])],
     ],
 )
