@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench.save import make_tree
 from devbox.edge.cri.client import Cri
+from devbox.edge.priority import prefer
 from devbox.edge.registry import Registry
 from devbox.edge.tasks import Tasks
 from node_agent.saver import Saver
@@ -31,6 +32,8 @@ from tests.support.saved_images import push_base
 
 Call = Callable[[], Awaitable[object]]
 _FILES, _MEGABYTES = 1000, 40
+_REGISTRY_NICE = 10
+"""As in a server."""
 
 
 async def times(straight: Call, through: Call, count: int) -> tuple[list[float], list[float]]:
@@ -109,6 +112,7 @@ def saving(count: int, at_once: int) -> Iterator[None]:
 
 async def only_save(count: int, at_once: int) -> None:
     """Until standard input ends."""
+    prefer(_REGISTRY_NICE)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as place, running_registry(Path(place)) as far:
         directory = Path(place)
         for number in range(count):
