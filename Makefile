@@ -13,7 +13,7 @@ help: ## This list
 up: ## Install what is missing, start the server, build the first runtime
 	@deploy/setup.sh packages server
 	@deploy/setup.sh venv server
-	@$(PY) -m in_box_agent.bundle --out $(DATA)/bundle >/dev/null
+	@$(PY) -m in_box_agent.bundle --out $(DATA)/bundle --prune >/dev/null
 	@$(DEVBOX) server up --runtime python
 
 down: ## Stop everything; loses nothing

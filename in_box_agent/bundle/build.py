@@ -19,6 +19,7 @@ from devbox.model.errors import Unavailable
 from in_box_agent.bundle.inputs import PROGRAMS, REPOSITORY, Inputs, gather
 from in_box_agent.bundle.interpreter import copy_interpreter, version
 from in_box_agent.bundle.libraries import PREFIX, relocate, shared_objects, take_libraries
+from in_box_agent.bundle.prune import prune
 
 Progress = Callable[[str], None]
 
@@ -30,8 +31,10 @@ main()
 '''
 
 
-def build(out: Path, *, progress: Progress) -> Path:
+def build(out: Path, *, progress: Progress, alone: bool = False) -> Path:
     """Build what is missing, point `current` at it, and return the tree.
+
+    `alone`: only this machine's boxes use what lies in `out`, so older trees go.
 
     Raises Unavailable when a tool or the package index is missing.
     """
@@ -50,6 +53,8 @@ def build(out: Path, *, progress: Progress) -> Path:
             with _made_whole(tree) as work:
                 _build_tree(work, base, inputs)
         _point(out / "current", tree.name)
+        if alone and (gone := prune(out, inputs.base_name)):
+            progress(f"agent bundle: {len(gone)} old trees deleted")
         progress(f"agent bundle: ready at {tree}")
     return tree
 
