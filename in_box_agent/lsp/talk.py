@@ -62,6 +62,8 @@ class Talk:
                     self._servers.append(server)
                     tasks.start(self._listen(server), f"server-{number}")
                 await self._hear_editor()
+            except ConnectionError:
+                pass  # the editor is gone, and did not say so
             except DevboxError as error:
                 await self._act([_shown(error)])
             finally:
