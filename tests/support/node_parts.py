@@ -92,8 +92,12 @@ class NodeParts:
         self.layout = layout
         self.registry = registry
         self.controller = controller
-        self.journal = Journal.open(layout.journal)
+        self.open_journal()
         self.agent: subprocess.Popen[bytes] | None = None
+
+    def open_journal(self) -> None:
+        """As another process of the node has it."""
+        self.journal = Journal.open(self.layout.journal)
 
     def start_agent(self, die_at: str = "") -> subprocess.Popen[bytes]:
         """Start it; a test may let it, or its workers, die after a step."""

@@ -17,6 +17,7 @@ _PIECE_BYTES = 256 << 10
 _ACCEPTED = 202
 _CREATED = 201
 _NO_CONTENT = 204
+_BAD_REQUEST = 400
 Buffer = bytes | bytearray | memoryview
 
 
@@ -54,7 +55,7 @@ class Upload:
     async def finish(self, digest: str, media_type: str) -> Descriptor:
         """Name the blob; one that fits a part is sent with it.
 
-        Raises Unavailable, NoSpace, or BadInput when the digest is wrong.
+        Raises NoSpace, or Unavailable, also when the registry finds another digest.
         """
         if self._sent:
             await self._flush()
@@ -70,7 +71,7 @@ class Upload:
         try:
             async with self._transport.once(ask) as response:
                 if response.status != _CREATED:
-                    raise error_of(response.status, await response.read(), ask)
+                    raise _refused(response.status, await response.read(), ask)
         except LOST as error:
             if not await self._exists(digest):
                 raise self._transport.unavailable(error) from error
@@ -146,6 +147,12 @@ class Upload:
         if not location:
             raise Unavailable("the registry answered an upload without a place", SAFE_HINT)
         self._location = urljoin(self._transport.base_url + "/", location)
+
+
+def _refused(status: int, body: bytes, ask: Ask) -> DevboxError:
+    if status == _BAD_REQUEST and b"DIGEST_INVALID" in body:
+        return Unavailable("the registry got other bytes than were sent", SAFE_HINT)
+    return error_of(status, body, ask)
 
 
 def _end_of(text: str) -> int:

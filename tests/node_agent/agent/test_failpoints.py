@@ -1,79 +1,19 @@
 """The node agent, or its worker, is killed right after each step of a save; then all is well."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from devbox.edge.layout import Layout
-from devbox.edge.registry import Registry
 from devbox.model.projects import Image
-from devbox.model.saves import SaveReason, SaveStep, UpperState
-from node_agent.journal import Box, Upper
-from tests.support.node_parts import NodeParts, node_parts
-from tests.support.saved_images import push_base
+from devbox.model.saves import SaveStep
+from tests.support.life import Life
+from tests.support.node_parts import NodeParts
 
 pytestmark = pytest.mark.root
 UID = "p1"
 OF_THE_AGENT = ("begun", "written", "pushed", "told", "heard", "recorded")
 OF_THE_WORKER = ("layers", "blobs", "first try", "manifest", "index")
 OF_AN_UPPER = ("given up", "put aside")
-
-
-@pytest.fixture
-def work() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="dvf-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-async def parts(work: Path) -> AsyncIterator[NodeParts]:
-    layout = Layout(data=work / "data", run=work / "run")
-    async with node_parts(layout, work) as made:
-        yield made
-
-
-@pytest.fixture
-async def base(parts: NodeParts, work: Path) -> Image:
-    tree = work / "base"
-    tree.mkdir()
-    (tree / "from-base").write_text("base")
-    async with Registry(parts.registry.url) as registry:
-        return await push_base(registry, "runtimes/plain", tree)
-
-
-class Life:
-    """A box without a container: what the commit-shim would note of it, and what it writes."""
-
-    def __init__(self, parts: NodeParts, base: Image) -> None:
-        self.parts = parts
-        self.upper = parts.layout.uppers / UID / "fs"
-        self.upper.mkdir(parents=True)
-        row = Upper(
-            project_uid=UID,
-            path=str(self.upper),
-            image=base,
-            chain_id="x",
-            generation=1,
-            state=UpperState.DIRTY,
-        )
-        parts.journal.put_upper(row)
-
-    def live(self, word: str) -> None:
-        """Start, write, end."""
-        journal = self.parts.journal
-        journal.link_box(Box(word, "s1", "pod1", UID, 1))
-        (self.upper / word).mkdir(exist_ok=True)
-        (self.upper / word / "file").write_text(word)
-        os.link(self.upper / word / "file", self.upper / word / "other")
-        (self.upper / "log").open("a").write(word)
-        journal.box_ended(word)
-        journal.want_save(UID, generation=1, reason=SaveReason.STOPPED, now=1.0)
-        journal.forget_box(word)
 
 
 async def died(parts: NodeParts, seq: int, *, worker: bool) -> None:
