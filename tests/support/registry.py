@@ -66,9 +66,9 @@ class RegistryServer:
 
 
 @contextmanager
-def running_registry(directory: Path) -> Iterator[RegistryServer]:
+def running_registry(directory: Path, root: Path | None = None) -> Iterator[RegistryServer]:
     """Runs until the block ends."""
-    server = RegistryServer(directory)
+    server = RegistryServer(directory, root)
     server.start()
     try:
         yield server
