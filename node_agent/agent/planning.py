@@ -56,7 +56,8 @@ def plan(rows: Iterable[PendingSave], *, busy: Collection[str], room: int, now: 
 
 
 def _needless(rows: list[PendingSave]) -> list[PendingSave]:
-    return [row for row in rows[:-1] if row.save.reason in WAITS_FOR_NOBODY]
+    """What may be in the registry already is made again instead: that clears its first try away."""
+    return [row for row in rows[:-1] if row.save.reason in WAITS_FOR_NOBODY and not row.written]
 
 
 def _urgency(row: PendingSave) -> tuple[bool, float]:

@@ -51,6 +51,8 @@ class PendingSave(msgspec.Struct, frozen=True, kw_only=True):
     """Of a pushed save, and of one that is to be restored."""
     reported: bool
     """The controller knows it as it stands here."""
+    written: bool = False
+    """It was WRITTEN once, so its image may be in the registry."""
 
 
 WAITS_FOR_NOBODY = frozenset(

@@ -118,8 +118,8 @@ class Saves(Uppers):
 
     def _saves(self, where: str, *values: object) -> list[PendingSave]:
         rows = self._rows(
-            f"SELECT save, tags, attempts, retry_at, image, reported FROM saves {where}"
-            " ORDER BY project_uid, seq",
+            "SELECT save, tags, attempts, retry_at, image, reported, written"
+            f" FROM saves {where} ORDER BY project_uid, seq",
             *values,
         )
         return [_pending(row) for row in rows]
@@ -252,7 +252,8 @@ def _moved(row: PendingSave, step: SaveStep, **facts: object) -> PendingSave:
     if step not in SAVE_MOVES[before.step]:
         raise Conflict(f"save {before.seq} cannot go from {before.step} to {step}")
     after = msgspec.structs.replace(before, step=step, **facts)
-    return msgspec.structs.replace(row, save=after, reported=False)
+    written = row.written or step is SaveStep.WRITTEN
+    return msgspec.structs.replace(row, save=after, reported=False, written=written)
 
 
 def _forget(database: sqlite3.Connection, save: Save) -> None:
@@ -279,7 +280,7 @@ def _insert(
 
 def _write(database: sqlite3.Connection, row: PendingSave) -> None:
     database.execute(
-        "INSERT OR REPLACE INTO saves VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO saves VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             row.save.project_uid,
             row.save.seq,
@@ -291,12 +292,13 @@ def _write(database: sqlite3.Connection, row: PendingSave) -> None:
             row.retry_at,
             msgspec.json.encode(row.image) if row.image else None,
             row.reported,
+            row.written,
         ),
     )
 
 
 def _pending(row: tuple[Any, ...]) -> PendingSave:
-    save, tags, attempts, retry_at, image, reported = row
+    save, tags, attempts, retry_at, image, reported, written = row
     return PendingSave(
         save=msgspec.json.decode(save, type=Save),
         tags=msgspec.json.decode(tags, type=tuple[str, ...]),
@@ -304,4 +306,5 @@ def _pending(row: tuple[Any, ...]) -> PendingSave:
         retry_at=msgspec.convert(retry_at, float),
         image=msgspec.json.decode(image, type=Image) if image else None,
         reported=bool(reported),
+        written=bool(written),
     )

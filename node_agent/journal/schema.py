@@ -47,6 +47,7 @@ MIGRATIONS = (
     UPDATE uppers SET state = 'clean' WHERE NOT dirty;
     ALTER TABLE uppers DROP COLUMN dirty;
     """,
+    "ALTER TABLE saves ADD COLUMN written INTEGER NOT NULL DEFAULT 0;",
 )
 
 

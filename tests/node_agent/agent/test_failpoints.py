@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from devbox.model.projects import Image
-from devbox.model.saves import SaveStep
+from devbox.model.nodes import SaveOrder
+from devbox.model.projects import Image, WhenBusy
+from devbox.model.saves import SaveReason, SaveStep
 from tests.support.life import Life
 from tests.support.node_parts import NodeParts
 
@@ -61,6 +62,29 @@ async def test_killed_while_an_upper_is_given_back(
     await parts.check_whole(UID)
     parts.check_uppers_clean(set())
     assert parts.controller.uppers == set() == {u.project_uid for u in parts.journal.uppers()}
+
+
+async def test_a_newer_save_does_not_hide_what_a_first_try_pushed(
+    parts: NodeParts, base: Image
+) -> None:
+    life = Life(parts, base)
+    life.live("word-1")
+    parts.start_agent(die_at="worker: manifest")
+    await died(parts, 1, worker=True)
+    life.live("word-2")
+    asked = SaveOrder(
+        order_id="o1",
+        project_uid=UID,
+        generation=1,
+        reason=SaveReason.ASKED,
+        when_busy=WhenBusy.RETRY,
+        tags=(),
+    )
+    assert parts.journal.take_order(asked, 2.0) == 2
+    parts.start_agent()
+    await parts.settled(UID)
+    await parts.check_whole(UID)
+    parts.check_registry_clean()
 
 
 async def test_a_first_try_of_other_files_leaves_no_image(

@@ -21,6 +21,11 @@ def row(
     return PendingSave(save=save, tags=(), attempts=0, retry_at=retry_at, image=None, reported=True)
 
 
+def written(one: PendingSave) -> PendingSave:
+    """A kill came before it was told as pushed: its image may be in the registry."""
+    return msgspec.structs.replace(one, written=True)
+
+
 def seqs(rows: tuple[PendingSave, ...]) -> list[tuple[str, int]]:
     return [(r.save.project_uid, r.save.seq) for r in rows]
 
@@ -36,6 +41,7 @@ def seqs(rows: tuple[PendingSave, ...]) -> list[tuple[str, int]]:
         ([row(1, R.ASKED), row(2, R.RELEASE)], [1], []),
         ([row(1, R.ASKED, S.PUSHED), row(2, R.RELEASE)], [2], []),
         ([row(1, R.STOPPED, S.FAILED), row(2, R.ASKED)], [2], [1]),
+        ([written(row(1, R.STOPPED)), row(2, R.ASKED)], [1], []),
         ([row(1, R.RESTORED)], [1], []),
         ([row(1, R.STOPPED), row(2, R.RESTORED)], [1], []),
         ([row(1, R.RESTORED), row(2, R.STOPPED)], [2], []),
