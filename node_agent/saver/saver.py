@@ -205,7 +205,7 @@ async def _say(process: asyncio.subprocess.Process, message: ToWorker) -> None:
     try:
         process.stdin.write(msgspec.json.encode(message) + b"\n")
         await process.stdin.drain()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # uvloop says so of a pipe that is closed
         raise _lost() from error
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from devbox.edge.layout import Layout
+from devbox.edge.layout import Layout, ServerSettings
 from devbox.edge.registry import Registry
 from devbox.model.projects import WhenBusy
 from devbox.model.saves import SaveReason, SaveStep
@@ -82,7 +82,7 @@ async def story(directory: Path) -> None:
             with uppers.hold(UID):
                 uppers.open(UID, base, "x", directory / "lower")
             mark("upper")
-            writer = RegistryWriter(registry, saver, layout, 500)
+            writer = RegistryWriter(registry, saver, layout, ServerSettings())
             for number in range(1, 4):
                 await save(journal, writer, number)
             last = journal.last_recorded(UID)
