@@ -12,7 +12,7 @@ _PROXY = """
 import asyncio
 from devbox.cli import stdio
 
-async def serve(wanted):
+async def serve(wanted, service, params):
     try:
         print("serving", flush=True)
         await asyncio.Event().wait()
