@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from devbox.cli.files import PRIVATE, config_directory, locked, read_text, write_atomically
+from devbox.model.address import split
 from devbox.model.errors import BadInput, NotFound
 from devbox.model.names import check_label
 
@@ -224,7 +224,7 @@ def choose(name: str) -> tuple[Context, str]:
 
 def check_gateway_url(text: str) -> str:
     """A gateway's URL in its one form, `http(s)://host[:port]`. Raises BadInput."""
-    url = urlsplit(text if "://" in text else f"https://{text}")
+    url = split(text if "://" in text else f"https://{text}")
     scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
     if scheme not in {"http", "https"} or not url.hostname or url.username or url.query:
         raise BadInput(f"{text!r} is no gateway's URL", "It looks like https://devbox.example.com")

@@ -1,7 +1,7 @@
 """The one address of a project: `/cluster/region/namespace/project/hash128`."""
 
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -49,12 +49,25 @@ class Address(msgspec.Struct, frozen=True):
 _FORM = "An address looks like /cluster/region/namespace/project/ and 32 hex digits."
 
 
+def split(text: str) -> SplitResult:
+    """A URL in its parts. Raises BadInput for a malformed host or port."""
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018 - looked at only here
+    except ValueError as error:
+        raise BadInput(
+            "the host or the port in the URL is malformed",
+            "An IPv6 address stands in brackets; a port is a number up to 65535.",
+        ) from error
+    return url
+
+
 def parse_url(text: str) -> tuple[str, Address]:
     """Split `wss://host[:port]/cluster/…/hash128` into the gateway's URL and the address.
 
     Raises BadInput for another scheme, a missing host, a query or a fragment.
     """
-    url = urlsplit(text)
+    url = split(text)
     if url.scheme not in {"ws", "wss", "http", "https"}:
         raise BadInput("the address URL has no scheme we know", "Use wss://host/cluster/region/…")
     if not url.hostname or url.username or url.password:

@@ -212,7 +212,15 @@ TARGETS: dict[str, Target] = {
         ),
     ),
     "grant": Target(grant, (sign(_GRANT, _KEY).encode(),)),
-    "address": Target(address, (b"/a/b/c/d/" + b"0" * 32, b"wss://h:1/a/b/c/d/" + b"0" * 32)),
+    "address": Target(
+        address,
+        (
+            b"/a/b/c/d/" + b"0" * 32,
+            b"wss://h:1/a/b/c/d/" + b"0" * 32,
+            b"ws://[x/a/b/c/d/" + b"0" * 32,
+            b"ws://h:99999/a/b/c/d/" + b"0" * 32,
+        ),
+    ),
     "reference": Target(reference, (b"127.0.0.1:5000/a/b:tag", b"docker.io/x@sha256:" + b"0" * 64)),
     "terminal": Target(terminal, (b"\0\0\0\0\3abc\1\0\0\0\2{}",)),
     "editor": Target(editor, (frame_of(b"{}") + frame_of(b"[1]"), b"file:///C:/a%20b?q#f")),
