@@ -44,6 +44,8 @@ class ServerLimits:
     """One that has no open stream either: long enough to fetch the last bytes."""
     sessions: int = 256
     """All sessions; to make room, those without a link go first, oldest first."""
+    sessions_per_token: int = 128
+    """Of one token, which makes room among its own: it cannot crowd out the others'."""
     kept_bytes: int = 256 << 20
     """Memory of all sessions without a link."""
 
@@ -161,11 +163,9 @@ class SessionServer:
 
     def _begin(self, hello: Hello, grant: Grant) -> AgentSession:
         self._sweep()
-        if len(self._sessions) >= self._limits.sessions and not self._evict():
-            raise Unavailable(
-                f"the box serves {len(self._sessions)} sessions, which is the limit",
-                "Close one of them and try again.",
-            )
+        mine = [one for one in self.sessions if one.grant.token_id == grant.token_id]
+        self._make_room(mine, self._limits.sessions_per_token, "of this token")
+        self._make_room(self.sessions, self._limits.sessions, "in all")
         session = self._sessions[hello.session] = AgentSession(hello, grant, self)
         if grant.until:
             session.tasks.start(self._end_in_time(session), "until")
@@ -223,20 +223,21 @@ class SessionServer:
             self._tasks.start(session.tasks.close(), f"close-{session.ident[:8]}")
             _log.info("session_ended", session=session.ident[:8], reason=str(session.error))
 
-    def _linkless(self) -> list[AgentSession]:
-        away = [one for one in self.sessions if one.state is not SessionState.LINKED]
-        return sorted(away, key=lambda one: one.left_at)
-
-    def _evict(self) -> bool:
-        """End the session that is away for longest; whether there was one."""
-        for session in self._linkless()[:1]:
-            session.finish(Unavailable("the box needed the room"), SessionMove.GIVE_UP)
-            return True
-        return False
+    def _make_room(self, among: list[AgentSession], limit: int, whose: str) -> None:
+        """End the one that is away for longest if need be. Raises Unavailable when none is."""
+        if len(among) < limit:
+            return
+        away = _away(among)
+        if not away:
+            raise Unavailable(
+                f"the box serves {len(among)} sessions {whose}, which is the limit",
+                "Close one of them and try again.",
+            )
+        away[0].finish(Unavailable("the box needed the room"), SessionMove.GIVE_UP)
 
     def _sweep(self) -> None:
         now = self.clock()
-        away = self._linkless()
+        away = _away(self.sessions)
         kept = sum(one.kept_bytes for one in away)
         for session in away:
             limit_s = self._limits.empty_s if session.empty else self._limits.grace_s
@@ -258,6 +259,12 @@ class SessionServer:
         for session in ending:
             await session.tasks.close()
         await self._tasks.close()
+
+
+def _away(sessions: list[AgentSession]) -> list[AgentSession]:
+    """Those without a link, the one that is away for longest first."""
+    away = [one for one in sessions if one.state is not SessionState.LINKED]
+    return sorted(away, key=lambda one: one.left_at)
 
 
 def _revoked() -> Unauthorized:

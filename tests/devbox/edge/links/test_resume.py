@@ -12,7 +12,7 @@ from devbox.edge.links.network import Verdict
 from devbox.model.errors import Conflict, Unauthorized, Unavailable
 from devbox.wire.errors import LinkBroken
 from devbox.wire.frames import Frame, Hello, Kind, Open, Reason, Welcome, decode, encode
-from tests.support.links import Pair, pair
+from tests.support.links import TOKEN_HEADER, Pair, pair
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -93,8 +93,8 @@ async def test_a_network_that_comes_back_ends_the_wait() -> None:
         assert await echoed(stream, b"two")
 
 
-async def greet(agent: Pair, hello: Hello) -> tuple[Conduit, Frame]:
-    link = await dial(Target(agent.url))
+async def greet(agent: Pair, hello: Hello, token: str = "t1") -> tuple[Conduit, Frame]:
+    link = await dial(Target(agent.url, headers={TOKEN_HEADER: token}))
     link.send(Frame(Kind.HELLO, 0, 0, encode(hello)))
     return link, await link.first()
 
@@ -162,7 +162,9 @@ async def test_bounds_on_sessions() -> None:
     limits = ServerLimits(sessions=2)
     async with pair(limits=limits) as agent:
         links = [(await greet(agent, hello(session=name)))[0] for name in ("one", "two")]
-        assert "2 sessions, which is the limit" in await refused(agent, hello(session="three"))
+        assert "2 sessions in all, which is the limit" in await refused(
+            agent, hello(session="three")
+        )
         links[0].abort("test")
         while all(one.state is SessionState.LINKED for one in agent.server.sessions):
             await asyncio.sleep(0.005)
@@ -170,6 +172,32 @@ async def test_bounds_on_sessions() -> None:
         assert [one.ident for one in agent.server.sessions] == ["two", "three"]
         for link in links:
             link.abort("test")
+
+
+async def test_a_token_makes_room_among_its_own_sessions() -> None:
+    """However many clients of one token were killed, those of others stay."""
+    limits = ServerLimits(sessions=10, sessions_per_token=2)
+    async with pair(limits=limits) as agent:
+        await _killed(agent, "hers", token="t2")
+        await _killed(agent, "one")
+        kept, _ = await greet(agent, hello(session="two"))
+        await _killed(agent, "three")
+        assert [one.ident for one in agent.server.sessions] == ["hers", "two", "three"]
+        last, _ = await greet(agent, hello(session="four"))
+        assert [one.ident for one in agent.server.sessions] == ["hers", "two", "four"]
+        assert "2 sessions of this token, which is the limit" in await refused(
+            agent, hello(session="five")
+        )
+        for link in (kept, last):
+            link.abort("test")
+
+
+async def _killed(agent: Pair, session: str, token: str = "t1") -> None:
+    """A client that began a session and was killed."""
+    link, _ = await greet(agent, hello(session=session), token)
+    link.abort("SIGKILL")
+    while agent.server.sessions[-1].state is SessionState.LINKED:
+        await asyncio.sleep(0.005)
 
 
 async def test_grace_and_memory_of_sessions_that_are_away() -> None:
