@@ -61,6 +61,7 @@ bench: test-setup ## Figures beside the best peers; a quiet machine, please
 	$(PY) -m bench.tunnel --tls
 	$(PY) -m bench.gateway
 	$(PY) -m bench.gateway --tls
+	$(PY) -m bench.redial
 	$(PY) -m bench.ssh
 	$(PY) -m bench.keystroke
 	$(PY) -m bench.keystroke --mbit 20 --rtt 50

@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from devbox.edge.clients import OrchestratorClient
 from devbox.model import orchestrator as o
 from tests.e2e.blows import Machine
 from tests.support.box import wait_for
-from tests.support.networks import Laptop, laptop
+from tests.support.networks import Air, Laptop, roaming_laptop
 from tests.support.person import DEVBOX, Person
 from tests.support.replicas import Replica, replica
 from tests.support.server import Server, free_port
@@ -66,26 +68,45 @@ def owner(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     person.devbox("delete", PROJECT, "--yes")
 
 
+@dataclass
+class Ground:
+    """A namespace, the air around it, and two gateways that it reaches."""
+
+    server: Server
+    there: Laptop
+    air: Air
+    replicas: list[Replica]
+    stack: contextlib.ExitStack
+
+    @property
+    def port(self) -> int:
+        return self.replicas[0].port
+
+    def exchange(self, at: int) -> None:
+        """SIGKILL one gateway, and start another in its place."""
+        old = self.replicas[at]
+        old.kill()
+        self.replicas[at] = self.stack.enter_context(replica(self.server, old.host, old.port))
+
+
 @pytest.fixture
-def gateways(server: Server, owner: Person) -> Iterator[tuple[Laptop, Replica, Replica]]:
-    """A namespace, and two gateways that it reaches."""
+def ground(server: Server, owner: Person) -> Iterator[Ground]:
     del owner
-    with laptop() as there, contextlib.ExitStack() as stack:
-        port = free_port()
-        first = stack.enter_context(replica(server, there.host_ip, port))
-        second = stack.enter_context(replica(server, there.second_ip, port))
-        there.knows(GATEWAYS, there.host_ip, there.second_ip)
-        yield there, first, second
+    with roaming_laptop() as (there, air), contextlib.ExitStack() as stack:
+        port, hosts = free_port(), (there.host_ip, there.second_ip)
+        replicas = [stack.enter_context(replica(server, host, port)) for host in hosts]
+        there.knows(GATEWAYS, *hosts)
+        yield Ground(server, there, air, replicas, stack)
 
 
 @pytest.fixture
-def roamer(server: Server, gateways: tuple[Laptop, Replica, Replica], tmp_path: Path) -> Roamer:
+def roamer(server: Server, ground: Ground, tmp_path: Path) -> Roamer:
     """Logged in by the gateways' one name."""
-    there, first, _ = gateways
+    there = ground.there
     person = Person(tmp_path / "home", None)
     token = tmp_path / "token"
     token.write_text(server.admin_token)
-    url = f"http://{GATEWAYS}:{first.port}"
+    url = f"http://{GATEWAYS}:{ground.port}"
     for command in (("login", url, "--token-file", str(token)), ("ssh-config", "--write")):
         said = person.run(*there.run(str(DEVBOX), *command))
         assert said.status == 0, said.err
@@ -96,10 +117,13 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def begin_work(shell: Terminal) -> None:
+@contextlib.contextmanager
+def at_work(roamer: Roamer) -> Iterator[Terminal]:
     """State that a new shell would not have: a variable, a directory, a job in the background."""
-    shell.type("stty -echo; PS1=; cd /srv; kept=still-$((40+2)); sleep 1000 & echo job-$!-begun\n")
-    shell.until("-begun")
+    with roamer.shell() as shell:
+        shell.type("stty -echo; PS1=; cd /srv; kept=still-$((40+2)); sleep 1000 & echo be''gun\n")
+        shell.until("begun")
+        yield shell
 
 
 def still_there(shell: Terminal, tag: str) -> str:
@@ -107,48 +131,120 @@ def still_there(shell: Terminal, tag: str) -> str:
     return shell.until(f"end-{tag}", 120.0).rpartition(f"{tag}: ")[2]
 
 
-def test_the_gateway_is_killed_and_the_address_changes(
-    roamer: Roamer, gateways: tuple[Laptop, Replica, Replica], owner: Person
-) -> None:
-    there, first, _ = gateways
-    size = 16 << 20
+@dataclass
+class Copies:
+    """An scp in each direction, at once."""
+
+    roamer: Roamer
+    owner: Person
+    up: bytes
+    down: bytes
+    running: list["subprocess.Popen[bytes]"]
+
+    @property
+    def going(self) -> bool:
+        return any(copy.poll() is None for copy in self.running)
+
+    def finish(self, limit_s: float) -> None:
+        """Both ended well, and the bytes are those."""
+        for copy in self.running:
+            _, err = copy.communicate(timeout=limit_s)
+            assert copy.returncode == 0, err.decode()
+        assert digest((self.roamer.person.home / "down").read_bytes()) == digest(self.down)
+        assert self.owner.sh(PROJECT, "sha256sum < /tmp/up").split()[0] == digest(self.up)
+
+
+@contextlib.contextmanager
+def copying(roamer: Roamer, owner: Person, size: int) -> Iterator[Copies]:
     up, down = os.urandom(size), os.urandom(size)
     (roamer.person.home / "up").write_bytes(up)
-    owner.run(str(DEVBOX), "ssh", PROJECT, "--", "cat > /tmp/down", stdin=down)
-    with roamer.shell() as shell:
-        begin_work(shell)
-        there.rate("60mbit")
-        before = there.carried_bytes()
-        copies = [
-            roamer.scp("up", f"{PROJECT}.devbox:/tmp/up"),
-            roamer.scp(f"{PROJECT}.devbox:/tmp/down", "down"),
-        ]
-        try:
-            midway = before + size // 2
-            wait_for(lambda: there.carried_bytes() > midway, "the copies to be midway", 60.0)
-            first.kill()
-            assert [copy.poll() for copy in copies] == [None, None]
-            there.move(2, 3)
-            assert still_there(shell, "after") == "still-42 /srv 1 end-after"
-            for copy in copies:
-                _, err = copy.communicate(timeout=120)
-                assert copy.returncode == 0, err.decode()
-        finally:
-            for copy in copies:
-                copy.kill()
-                copy.wait()
+    said = owner.run(str(DEVBOX), "ssh", PROJECT, "--", "cat > /tmp/down", stdin=down)
+    assert said.status == 0, said.err
+    there = f"{PROJECT}.devbox:/tmp"
+    running = [roamer.scp("up", f"{there}/up"), roamer.scp(f"{there}/down", "down")]
+    try:
+        yield Copies(roamer, owner, up, down, running)
+    finally:
+        for copy in running:
+            copy.kill()
+            copy.wait()
+
+
+def test_the_gateway_is_killed_and_the_address_changes(
+    roamer: Roamer, ground: Ground, owner: Person
+) -> None:
+    size = 16 << 20
+    ground.air.become(mbit=60)
+    with at_work(roamer) as shell, copying(roamer, owner, size) as copies:
+        midway = ground.there.carried_bytes() + size // 2
+        wait_for(lambda: ground.there.carried_bytes() > midway, "the copies to be midway", 60.0)
+        ground.replicas[0].kill()
+        assert [copy.poll() for copy in copies.running] == [None, None]
+        ground.there.move(2, 3)
+        assert still_there(shell, "after") == "still-42 /srv 1 end-after"
+        copies.finish(120)
         shell.type("exit 7\n")
         assert shell.process.wait(timeout=30) == 7
-    assert digest((roamer.person.home / "down").read_bytes()) == digest(down)
-    assert owner.sh(PROJECT, "sha256sum < /tmp/up").split()[0] == digest(up)
 
 
-def test_a_new_connection_finds_the_gateway_that_lives(
-    roamer: Roamer, gateways: tuple[Laptop, Replica, Replica]
-) -> None:
-    gateways[1].kill()
+def test_a_new_connection_finds_the_gateway_that_lives(roamer: Roamer, ground: Ground) -> None:
+    ground.replicas[0].kill()
     said = roamer.person.run(*roamer.words(str(DEVBOX), "ssh", PROJECT, "--", "echo in"))
     assert (said.status, said.out) == (0, "in\n"), said.err
+
+
+def another_gateway(ground: Ground, turn: int) -> None:
+    ground.exchange(turn % 2)
+
+
+def another_address(ground: Ground, turn: int) -> None:
+    ends = (2, 3) if turn % 2 else (3, 2)
+    ground.there.move(*ends)
+
+
+def no_network(ground: Ground, turn: int) -> None:
+    del turn
+    ground.there.link("down")
+    time.sleep(0.7)
+    ground.there.link("up")
+
+
+FAULTS = (another_gateway, another_address, no_network)
+
+
+def _wait_for_bytes(ground: Ground, copies: Copies, step: int) -> None:
+    goal = ground.there.carried_bytes() + step
+    wait_for(lambda: ground.there.carried_bytes() > goal or not copies.going, "more bytes", 300.0)
+
+
+def travel(ground: Ground, roamer: Roamer, owner: Person, size: int, turns: int) -> None:
+    """A shell and copies under fault after fault, until the copies are done."""
+    step = 2 * size // (turns + 1)
+    with at_work(roamer) as shell, copying(roamer, owner, size) as copies:
+        for turn in count():
+            _wait_for_bytes(ground, copies, step)
+            if not copies.going:
+                break
+            FAULTS[turn % len(FAULTS)](ground, turn)
+            assert still_there(shell, f"turn{turn}") == f"still-42 /srv 1 end-turn{turn}"
+        assert turn >= len(FAULTS)
+        copies.finish(300)
+        assert still_there(shell, "last") == "still-42 /srv 1 end-last"
+
+
+def test_copies_and_a_shell_on_a_bad_network(roamer: Roamer, ground: Ground, owner: Person) -> None:
+    """Delay, jitter, loss, doubled and overtaking packets, little bandwidth; and all the faults."""
+    ground.air.become(delay_ms=8, jitter_ms=3, loss=0.002, double=0.005, overtake=0.01, mbit=40)
+    travel(ground, roamer, owner, 10 << 20, turns=5)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_gibibyte_both_ways_on_a_bad_network(
+    roamer: Roamer, ground: Ground, owner: Person
+) -> None:
+    ground.air.become(delay_ms=2, jitter_ms=1, loss=0.0003, double=0.001, overtake=0.002)
+    travel(ground, roamer, owner, 1 << 30, turns=40)
 
 
 def test_what_was_revoked_while_the_gateway_was_down_ends_in_the_box(

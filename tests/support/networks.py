@@ -1,9 +1,11 @@
 """A network namespace joined to this one by a veth pair, for clients whose network changes."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +36,6 @@ class Laptop:
 
     def link(self, state: str) -> None:
         ip("-n", self.name, "link", "set", "eth0", state)
-
-    def rate(self, rate: str) -> None:
-        """Bound both directions, such as to `40mbit`."""
-        for where in (["dev", self.outer], ["dev", "eth0"]):
-            prefix = ["tc"] if self.outer in where else ["tc", "-n", self.name]
-            shape = ["root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms"]
-            subprocess.run([*prefix, "qdisc", "replace", *where, *shape], check=True)
 
     @contextlib.contextmanager
     def swallowing(self) -> Iterator[None]:
@@ -79,21 +74,83 @@ class Laptop:
 @contextlib.contextmanager
 def laptop() -> Iterator[Laptop]:
     """Its address ends in 2. Gone afterwards, whatever happens."""
-    number = os.getpid() % 250
-    made = Laptop(
-        f"devbox-t{os.getpid()}", f"198.18.{number}.1", f"198.18.{number}", f"dbt{os.getpid()}"
-    )
+    made = _named()
     try:
         ip("netns", "add", made.name)
         ip("link", "add", made.outer, "type", "veth", "peer", "name", "eth0", "netns", made.name)
-        ip("addr", "add", f"{made.host_ip}/24", "dev", made.outer)
-        ip("addr", "add", f"{made.second_ip}/24", "dev", made.outer)
-        ip("link", "set", made.outer, "up")
-        ip("-n", made.name, "addr", "add", f"{made.net}.2/24", "dev", "eth0")
-        ip("-n", made.name, "link", "set", "lo", "up")
-        made.link("up")
+        _address(made)
         yield made
     finally:
-        subprocess.run(["ip", "link", "del", made.outer], check=False, capture_output=True)
-        subprocess.run(["ip", "netns", "del", made.name], check=False, capture_output=True)
-        shutil.rmtree(Path("/etc/netns", made.name), ignore_errors=True)
+        _remove(made)
+
+
+@contextlib.contextmanager
+def roaming_laptop() -> Iterator[tuple[Laptop, "Air"]]:
+    """As `laptop`, on a network that can be made bad."""
+    made = _named()
+    ends = (f"{made.outer}a", f"{made.outer}b")
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove, made)
+        ip("netns", "add", made.name)
+        ip("link", "add", ends[0], "type", "veth", "peer", "name", "eth0", "netns", made.name)
+        ip("link", "add", made.outer, "type", "veth", "peer", "name", ends[1])
+        for end in ends:
+            ip("link", "set", end, "up")
+        plain = "from tests.support.rough import plain; import sys; plain(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", plain, made.outer], check=True)
+        subprocess.run(made.run(sys.executable, "-c", plain, "eth0"), check=True)
+        _address(made)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.rough", *ends],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(process.communicate)
+        air = Air(process)
+        air.hear("joined")
+        yield made, air
+
+
+@dataclass(frozen=True)
+class Air:
+    """What is between the laptop and the host."""
+
+    process: "subprocess.Popen[str]"
+
+    def hear(self, word: str) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == f"{word}\n"
+
+    def become(self, **weather: float) -> None:
+        """`rough.Weather`'s fields; what is not named is good."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(weather) + "\n")
+        self.process.stdin.flush()
+        self.hear("changed")
+
+
+def _named() -> Laptop:
+    number = os.getpid() % 250
+    return Laptop(
+        f"devbox-t{os.getpid()}",
+        f"198.18.{number}.1",
+        f"198.18.{number}",
+        f"dbt{os.getpid()}",
+    )
+
+
+def _address(made: Laptop) -> None:
+    ip("addr", "add", f"{made.host_ip}/24", "dev", made.outer)
+    ip("addr", "add", f"{made.second_ip}/24", "dev", made.outer)
+    ip("link", "set", made.outer, "up")
+    ip("-n", made.name, "addr", "add", f"{made.net}.2/24", "dev", "eth0")
+    ip("-n", made.name, "link", "set", "lo", "up")
+    made.link("up")
+
+
+def _remove(made: Laptop) -> None:
+    for end in (made.outer, f"{made.outer}a"):
+        subprocess.run(["ip", "link", "del", end], check=False, capture_output=True)
+    subprocess.run(["ip", "netns", "del", made.name], check=False, capture_output=True)
+    shutil.rmtree(Path("/etc/netns", made.name), ignore_errors=True)
