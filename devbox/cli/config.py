@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from devbox.cli.files import PRIVATE, config_directory, locked, read_text, write_atomically
-from devbox.model.address import split
 from devbox.model.errors import BadInput, NotFound
 from devbox.model.names import check_label
+from devbox.model.urls import split_url
 
 if TYPE_CHECKING:
     from devbox.edge.layout import Layout
@@ -224,7 +224,7 @@ def choose(name: str) -> tuple[Context, str]:
 
 def check_gateway_url(text: str) -> str:
     """A gateway's URL in its one form, `http(s)://host[:port]`. Raises BadInput."""
-    url = split(text if "://" in text else f"https://{text}")
+    url = split_url(text if "://" in text else f"https://{text}")
     scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
     if scheme not in {"http", "https"} or not url.hostname or url.username or url.query:
         raise BadInput(f"{text!r} is no gateway's URL", "It looks like https://devbox.example.com")

@@ -1,13 +1,13 @@
 """The one address of a project: `/cluster/region/namespace/project/hash128`."""
 
 from typing import Self
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from devbox.model.errors import BadInput
 from devbox.model.names import check_label
 from devbox.model.tokens import check_token
+from devbox.model.urls import split_url
 
 _PARTS = ("cluster", "region", "namespace", "project")
 
@@ -49,25 +49,12 @@ class Address(msgspec.Struct, frozen=True):
 _FORM = "An address looks like /cluster/region/namespace/project/ and 32 hex digits."
 
 
-def split(text: str) -> SplitResult:
-    """A URL in its parts. Raises BadInput for a malformed host or port."""
-    try:
-        url = urlsplit(text)
-        url.port  # noqa: B018 - looked at only here
-    except ValueError as error:
-        raise BadInput(
-            "the host or the port in the URL is malformed",
-            "An IPv6 address stands in brackets; a port is a number up to 65535.",
-        ) from error
-    return url
-
-
 def parse_url(text: str) -> tuple[str, Address]:
     """Split `wss://host[:port]/cluster/…/hash128` into the gateway's URL and the address.
 
     Raises BadInput for another scheme, a missing host, a query or a fragment.
     """
-    url = split(text)
+    url = split_url(text)
     if url.scheme not in {"ws", "wss", "http", "https"}:
         raise BadInput("the address URL has no scheme we know", "Use wss://host/cluster/region/…")
     if not url.hostname or url.username or url.password:
