@@ -6,12 +6,10 @@ Containerd pulls and unpacks both from the same registry, in turns, with everyth
 The gzip layer is packed by isal at level 1; `gzip -6` packs smaller and unpacks no faster.
 """
 
-import argparse
 import asyncio
-import json
 from pathlib import Path
 
-from bench.save import make_tree, place
+from bench.save import make_tree, place, report
 from bench.save_peers import Times, timed
 from devbox.edge.containerd.client import Containerd
 from devbox.edge.registry import Registry
@@ -70,21 +68,5 @@ async def measure(files: int, megabytes: int, rounds: int) -> Times:
     return best
 
 
-def main() -> None:
-    """Print seconds and, beside each, how many times ours it is."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--files", type=int, default=40_000)
-    parser.add_argument("--megabytes", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--output", choices=("text", "json"), default="text")
-    given = parser.parse_args()
-    found = asyncio.run(measure(given.files, given.megabytes, given.rounds))
-    if given.output == "json":
-        print(json.dumps({name: round(seconds, 3) for name, seconds in found.items()}))
-        return
-    for name, seconds in found.items():
-        print(f"{name:20} {seconds:8.2f} s {seconds / found['devbox']:8.2f} x")
-
-
 if __name__ == "__main__":
-    main()
+    report(measure, megabytes=2000, width=20)

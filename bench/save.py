@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -102,11 +102,13 @@ def _least(best: Times, name: str, seconds: float) -> None:
     best[name] = min(seconds, best.get(name, seconds))
 
 
-def main() -> None:
-    """Print seconds and, beside each, how many times ours it is."""
+def report(
+    measure: Callable[[int, int, int], Coroutine[None, None, Times]], megabytes: int, width: int
+) -> None:
+    """Ask for sizes, measure, and print seconds and, beside each, how many times ours it is."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=40_000)
-    parser.add_argument("--megabytes", type=int, default=300)
+    parser.add_argument("--megabytes", type=int, default=megabytes)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--output", choices=("text", "json"), default="text")
     given = parser.parse_args()
@@ -115,8 +117,8 @@ def main() -> None:
         print(json.dumps({name: round(seconds, 3) for name, seconds in found.items()}))
         return
     for name, seconds in found.items():
-        print(f"{name:32} {seconds:8.2f} s {seconds / found['devbox']:8.2f} x")
+        print(f"{name:{width}} {seconds:8.2f} s {seconds / found['devbox']:8.2f} x")
 
 
 if __name__ == "__main__":
-    main()
+    report(measure, megabytes=300, width=32)

@@ -49,11 +49,9 @@ class Saves(Uppers):
     def take_order(self, order: SaveOrder, now: float) -> int:
         """Somebody asked for a save. Returns its sequence number; hearing it twice is no harm."""
         with self._change() as database:
-            known = database.execute(
-                "SELECT seq FROM saves WHERE order_id = ?", (order.order_id,)
-            ).fetchone()
-            if known:
-                return int(known[0])
+            known = _ordered(database, order.order_id)
+            if known is not None:
+                return known
             save = Save(
                 project_uid=order.project_uid,
                 seq=_next_seq(database, order.project_uid),
@@ -69,11 +67,9 @@ class Saves(Uppers):
     def take_restore(self, order: RestoreOrder, now: float) -> int:
         """An earlier save is to be the newest. Returns the new one's sequence number."""
         with self._change() as database:
-            known = database.execute(
-                "SELECT seq FROM saves WHERE order_id = ?", (order.order_id,)
-            ).fetchone()
-            if known:
-                return int(known[0])
+            known = _ordered(database, order.order_id)
+            if known is not None:
+                return known
             seq = _next_seq(database, order.project_uid)
             save = Save(
                 project_uid=order.project_uid,
@@ -260,6 +256,12 @@ def _forget(database: sqlite3.Connection, save: Save) -> None:
     database.execute(
         "DELETE FROM saves WHERE project_uid = ? AND seq = ?", (save.project_uid, save.seq)
     )
+
+
+def _ordered(database: sqlite3.Connection, order_id: str) -> int | None:
+    """The save of an order that was heard before."""
+    row = database.execute("SELECT seq FROM saves WHERE order_id = ?", (order_id,)).fetchone()
+    return int(row[0]) if row else None
 
 
 def _next_seq(database: sqlite3.Connection, project_uid: str) -> int:

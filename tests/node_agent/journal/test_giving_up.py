@@ -9,22 +9,11 @@ import msgspec
 import pytest
 
 from devbox.model.errors import Conflict, NoSpace, Unavailable
-from devbox.model.projects import Image
 from devbox.model.saves import UPPER_MOVES, SaveReason, SaveStep, UpperState
-from node_agent.journal import Box, Journal, Upper
+from node_agent.journal import Journal
 from node_agent.journal.schema import MIGRATIONS
 from tests.support.disks import small_disk
-
-IMAGE = Image(repository="runtimes/python", digest="sha256:" + "a" * 64, architecture="amd64")
-UPPER = Upper(
-    project_uid="p1",
-    path="/data/uppers/p1/fs",
-    image=IMAGE,
-    chain_id="sha256:" + "b" * 64,
-    generation=1,
-    state=UpperState.CLEAN,
-)
-BOX = Box("c1", "s1", "pod1", "p1", 2)
+from tests.support.journals import BOX, IMAGE, UPPER
 
 
 @pytest.fixture

@@ -7,20 +7,10 @@ import pytest
 
 from devbox.model.errors import Conflict, Internal
 from devbox.model.nodes import SaveOrder
-from devbox.model.projects import Image, WhenBusy
-from devbox.model.saves import SaveReason, SaveStep, UpperState
-from node_agent.journal import Box, Journal, Upper
-
-IMAGE = Image(repository="runtimes/python", digest="sha256:" + "a" * 64, architecture="amd64")
-UPPER = Upper(
-    project_uid="p1",
-    path="/data/uppers/p1/fs",
-    image=IMAGE,
-    chain_id="sha256:" + "b" * 64,
-    generation=1,
-    state=UpperState.CLEAN,
-)
-BOX = Box("c1", "s1", "pod1", "p1", 2)
+from devbox.model.projects import WhenBusy
+from devbox.model.saves import SaveReason, SaveStep
+from node_agent.journal import Box, Journal
+from tests.support.journals import BOX, IMAGE, UPPER
 
 
 @pytest.fixture
